@@ -1,7 +1,8 @@
 """The change feed: snapshot, changes and the frames of the socket `/api/v1/live`.
 
 Each tenant has one gapless counter `seq`. A cursor is valid for one `epoch`; with another epoch, below the
-kept floor or above the head the relay answers 410 `resync_required`, and the client starts from a snapshot again.
+kept floor or above the head the relay answers 410 `resync_required`, and the client starts again from a
+snapshot.
 """
 
 from datetime import datetime
