@@ -1,0 +1,1 @@
+"""The hosted relay: takes Meta's webhooks, keeps conversations, sends replies, feeds desktops."""

@@ -1,0 +1,189 @@
+"""The unit of work: one transaction, one role, committed before anyone is told.
+
+    async with database.tenant(tenant_id) as work:      # relay_app, sees one tenant
+        await work.execute(...)
+        work.changed("message", message_id)             # goes to the feed as the last statement
+    # committed here, and only then is the doorbell rung
+
+Every transaction takes its role with `SET LOCAL`, so the login role itself has no rights and a pooler in
+transaction mode is harmless. The tenant travels the same way, in the same round trip.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import CursorResult, Executable, make_url, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from relay.kit.schema import APP, SYSTEM, TENANT_SETTING
+
+EntityKind = Literal["conversation", "message"]
+
+
+class Change(NamedTuple):
+    """One entity that a transaction changed, for the tenant's feed."""
+
+    tenant_id: UUID
+    kind: EntityKind
+    entity_id: UUID
+
+
+Heads = Mapping[UUID, int]
+"""The new head of the feed of each tenant that a transaction touched."""
+
+AppendFeed = Callable[[AsyncConnection, Sequence[Change]], Awaitable[Heads]]
+RingDoorbell = Callable[[Heads], None]
+
+_BEGIN = text(f"SELECT set_config('role', :role, true), set_config('{TENANT_SETTING}', :tenant, true)")
+
+
+class UnitOfWork:
+    """One open transaction. Made by `Database`, which commits it."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self._changes: dict[Change, None] = {}  # an ordered set
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        """Run one statement (or, with a list of parameters, many) in this transaction."""
+        return await self.connection.execute(statement, parameters)
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """What the feed will be told, each entity once."""
+        return list(self._changes)
+
+    def _changed(self, tenant_id: UUID, kind: EntityKind, entity_id: UUID) -> None:
+        self._changes[Change(tenant_id, kind, entity_id)] = None
+
+
+class TenantWork(UnitOfWork):
+    """A transaction that sees one tenant only."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: UUID) -> None:
+        super().__init__(connection)
+        self.tenant_id = tenant_id
+
+    def changed(self, kind: EntityKind, entity_id: UUID) -> None:
+        """Announce a change in the tenant's feed when this transaction commits."""
+        self._changed(self.tenant_id, kind, entity_id)
+
+
+class SystemWork(UnitOfWork):
+    """A transaction across tenants, for the modules named in `kit.schema`."""
+
+    def changed(self, tenant_id: UUID, kind: EntityKind, entity_id: UUID) -> None:
+        """Announce a change in that tenant's feed when this transaction commits."""
+        self._changed(tenant_id, kind, entity_id)
+
+
+@dataclass(frozen=True)
+class PoolOptions:
+    """Connections kept, and allowed on top of those; seconds to wait for one."""
+
+    size: int = 5
+    overflow: int = 5
+    wait_seconds: float = 10.0
+
+
+class Database:
+    """The engine of one process, and the only thing that commits."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        application_name: str,
+        append_feed: AppendFeed,
+        ring: RingDoorbell,
+        pool: PoolOptions = PoolOptions(),
+        behind_pooler: bool = False,
+    ) -> None:
+        self.engine = create_engine(
+            url, application_name=application_name, pool=pool, behind_pooler=behind_pooler
+        )
+        self._append_feed = append_feed
+        self._ring = ring
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: UUID) -> AsyncIterator[TenantWork]:
+        """A transaction as `relay_app` for one tenant. Commits at the end of the block."""
+        async with self._transaction(APP, tenant_id) as connection:
+            work = TenantWork(connection, tenant_id)
+            yield work
+            heads = await self._commit(work)
+        self._ring(heads)
+
+    @asynccontextmanager
+    async def system_for(self, tenant_id: UUID) -> AsyncIterator[TenantWork]:
+        """A transaction as `relay_system` that applies queued work of one tenant. Commits at the end."""
+        async with self._transaction(SYSTEM, tenant_id) as connection:
+            work = TenantWork(connection, tenant_id)
+            yield work
+            heads = await self._commit(work)
+        self._ring(heads)
+
+    @asynccontextmanager
+    async def system(self) -> AsyncIterator[SystemWork]:
+        """A transaction as `relay_system`, which sees across tenants what it must. Commits at the end."""
+        async with self._transaction(SYSTEM, None) as connection:
+            work = SystemWork(connection)
+            yield work
+            heads = await self._commit(work)
+        self._ring(heads)
+
+    @asynccontextmanager
+    async def _transaction(self, role: str, tenant_id: UUID | None) -> AsyncIterator[AsyncConnection]:
+        async with self.engine.connect() as connection:
+            await connection.execute(_BEGIN, {"role": role, "tenant": str(tenant_id or "")})
+            yield connection  # leaving without a commit rolls back
+
+    async def _commit(self, work: UnitOfWork) -> Heads:
+        # The feed's counter row stays locked from here to the commit, so it comes last.
+        heads = await self._append_feed(work.connection, work.changes) if work.changes else {}
+        commit = asyncio.ensure_future(work.connection.commit())
+        try:
+            await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            # A cancelled caller must not leave the outcome in doubt, nor the connection in use.
+            await asyncio.wait([commit])
+            raise
+        return heads
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()
+
+
+def create_engine(
+    url: str, *, application_name: str, pool: PoolOptions = PoolOptions(), behind_pooler: bool = False
+) -> AsyncEngine:
+    """An asyncpg engine with our limits; `url` is a plain `postgresql://` address.
+
+    Behind a transaction pooler prepared statements are not kept, since they would belong to another client.
+    """
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool.size,
+        max_overflow=pool.overflow,
+        pool_timeout=pool.wait_seconds,
+        pool_pre_ping=False,
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+        connect_args={
+            "timeout": 10,
+            "command_timeout": 30,
+            "server_settings": {
+                "application_name": application_name,
+                "lock_timeout": "2s",
+                "idle_in_transaction_session_timeout": "10s",
+                "timezone": "UTC",
+            },
+            **({"statement_cache_size": 0, "prepared_statement_cache_size": 0} if behind_pooler else {}),
+        },
+    )
