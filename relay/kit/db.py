@@ -10,7 +10,7 @@ transaction mode is harmless. The tenant travels the same way, in the same round
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -23,6 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from relay.kit.schema import APP, SYSTEM, TENANT_SETTING
 
 EntityKind = Literal["conversation", "message"]
+Topic = Literal["webhook", "send"]
+"""Kinds of waiting work that a worker can be woken for."""
 
 
 class Change(NamedTuple):
@@ -37,7 +39,8 @@ Heads = Mapping[UUID, int]
 """The new head of the feed of each tenant that a transaction touched."""
 
 AppendFeed = Callable[[AsyncConnection, Sequence[Change]], Awaitable[Heads]]
-RingDoorbell = Callable[[Heads], None]
+Ring = Callable[[Heads, Collection[Topic]], None]
+"""Called after a commit; returns at once and never raises. A lost ring costs one poll interval."""
 
 _BEGIN = text(f"SELECT set_config('role', :role, true), set_config('{TENANT_SETTING}', :tenant, true)")
 
@@ -48,10 +51,15 @@ class UnitOfWork:
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
         self._changes: dict[Change, None] = {}  # an ordered set
+        self.topics: set[Topic] = set()
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Run one statement (or, with a list of parameters, many) in this transaction."""
         return await self.connection.execute(statement, parameters)
+
+    def wake(self, topic: Topic) -> None:
+        """Wake the workers of this topic once this transaction has committed."""
+        self.topics.add(topic)
 
     @property
     def changes(self) -> Sequence[Change]:
@@ -100,7 +108,7 @@ class Database:
         *,
         application_name: str,
         append_feed: AppendFeed,
-        ring: RingDoorbell,
+        ring: Ring,
         pool: PoolOptions = PoolOptions(),
         behind_pooler: bool = False,
     ) -> None:
@@ -117,7 +125,8 @@ class Database:
             work = TenantWork(connection, tenant_id)
             yield work
             heads = await self._commit(work)
-        self._ring(heads)
+        if heads or work.topics:
+            self._ring(heads, work.topics)
 
     @asynccontextmanager
     async def system_for(self, tenant_id: UUID) -> AsyncIterator[TenantWork]:
@@ -126,7 +135,8 @@ class Database:
             work = TenantWork(connection, tenant_id)
             yield work
             heads = await self._commit(work)
-        self._ring(heads)
+        if heads or work.topics:
+            self._ring(heads, work.topics)
 
     @asynccontextmanager
     async def system(self) -> AsyncIterator[SystemWork]:
@@ -135,7 +145,8 @@ class Database:
             work = SystemWork(connection)
             yield work
             heads = await self._commit(work)
-        self._ring(heads)
+        if heads or work.topics:
+            self._ring(heads, work.topics)
 
     @asynccontextmanager
     async def _transaction(self, role: str, tenant_id: UUID | None) -> AsyncIterator[AsyncConnection]:

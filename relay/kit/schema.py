@@ -1,8 +1,8 @@
 """How tables are declared: tenant first in every key, and which role may see what.
 
 Three roles share the database. `relay_owner` owns the schema and migrates. `relay_app` serves one tenant
-per transaction. `relay_system` is for the few modules that work across tenants (splitter, lanes, sender, sign-in).
-None of them bypasses row-level security, which is forced on every tenant table.
+per transaction. `relay_system` is for the few modules that work across tenants: splitter, lanes, sender,
+sign-in. None of them bypasses row-level security, which is forced on every tenant table.
 """
 
 from typing import Any, Literal
