@@ -1,0 +1,93 @@
+"""The engine's thread and its asyncio loop."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from desktop.engine.engine import Engine
+
+log = logging.getLogger("desktop.runtime")
+
+T = TypeVar("T")
+
+SHUTDOWN_SECONDS = 5.0
+
+
+class EngineThread:
+    """Runs one engine from `start` to `stop`.
+
+    The loop is asyncio's own (on Windows the proactor), independent of Qt. Commands given before the engine
+    exists wait for it. The thread is a daemon: when the engine does not stop in time, the program still ends.
+    """
+
+    def __init__(self, make_engine: "Callable[[], Engine]") -> None:
+        self._make_engine = make_engine
+        self._loop = asyncio.new_event_loop()
+        self._ready: Future[Engine] = Future()
+        self._stop_requested = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, command: "Callable[[Engine], Awaitable[T]]") -> "Future[T]":
+        """Run `command` on the engine's loop as soon as the engine is ready."""
+
+        async def run() -> T:
+            engine = await asyncio.wrap_future(self._ready)
+            return await command(engine)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+    def stop(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
+        """Stop the engine and wait for its thread, at most `timeout` seconds. Says whether it ended."""
+        if not self._thread.is_alive():
+            return True
+        self._loop.call_soon_threadsafe(self._stop_requested.set)
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            pending = [task.get_name() for task in asyncio.all_tasks(self._loop)]
+            log.error("the engine did not stop within %.0f s; still running: %s", timeout, pending)
+            return False
+        return True
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(_log_loop_error)
+        try:
+            self._loop.run_until_complete(self._main())
+        except Exception as error:
+            log.exception("the engine failed")
+            if not self._ready.done():
+                self._ready.set_exception(error)
+        finally:
+            self._cancel_rest()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+    async def _main(self) -> None:
+        engine = self._make_engine()
+        try:
+            await engine.start()
+            self._ready.set_result(engine)
+            await self._stop_requested.wait()
+        finally:
+            await engine.close()
+
+    def _cancel_rest(self) -> None:
+        """Commands still waiting end as cancelled, so that nobody waits for them for ever."""
+        if not self._ready.done():
+            self._ready.set_exception(CancelledError())
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+
+def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    log.error("in the engine's loop: %s", context.get("message"), exc_info=context.get("exception"))

@@ -1,0 +1,1 @@
+"""What differs between operating systems: secrets, folders, one running instance per profile."""
