@@ -122,11 +122,11 @@ class EmbeddedPostgres:
         server = cls(folder)
         server._settings = dict(settings or {})
         _require_reachable(folder, server._account)
-        with server._start_lock():
+        with server._start_lock() as start_lock:
             users_lock = os.open(folder / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(users_lock, fcntl.LOCK_SH)
-                server._initialise()
+                server._initialise(start_lock)
                 server._ensure_running()
             except BaseException:
                 os.close(users_lock)
@@ -183,7 +183,7 @@ class EmbeddedPostgres:
 
     # -- the cluster
 
-    def _initialise(self) -> None:
+    def _initialise(self, start_lock: int) -> None:
         """Make the cluster, unless it exists. An interrupted attempt leaves nothing that looks like one."""
         if self._pgdata.exists():
             self._refuse_other_major_version()
@@ -209,6 +209,7 @@ class EmbeddedPostgres:
                 "--data-checksums",
                 "--auth=scram-sha-256",
                 "--no-instructions",
+                keep=(start_lock,),  # if we are killed, the next start waits for initdb to end
             )
         finally:
             handed_over.unlink()
@@ -350,27 +351,26 @@ class EmbeddedPostgres:
         log.info("embedded_postgres.stopped", data_dir=str(self.data_dir), pid=pid, signal=how.name)
 
     @contextlib.contextmanager
-    def _start_lock(self) -> Iterator[None]:
+    def _start_lock(self) -> Iterator[int]:
         lock = os.open(self.data_dir / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            yield lock
         finally:
             os.close(lock)
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def _run(self, program: str, *arguments: str, keep: tuple[int, ...] = ()) -> None:
         binaries = _original_binaries()
         if os.geteuid() == 0:
             binaries = _copied_binaries(self.data_dir)
-        self._run_as_server(str(binaries / "embedded_postgres" / "pginstall" / "bin" / program), *arguments)
+        path = binaries / "embedded_postgres" / "pginstall" / "bin" / program
+        self._run_as_server(str(path), *arguments, keep=keep)
 
-    def _run_as_server(self, *command: str) -> None:
+    def _run_as_server(self, *command: str, keep: tuple[int, ...] = ()) -> None:
         # Of `pg_ctl start` nothing is read: a pipe would stay open for as long as the server lives.
-        detached = "start" in command
+        stderr = subprocess.DEVNULL if "start" in command else subprocess.PIPE
         try:
-            done = _run_as(
-                self._account, *command, stderr=subprocess.DEVNULL if detached else subprocess.PIPE
-            )
+            done = _run_as(self._account, *command, stderr=stderr, keep=keep)
         except OSError as error:
             raise EmbeddedPostgresError(f"Cannot run {command[0]}: {error.strerror}.") from error
         if done.returncode != 0:
@@ -380,7 +380,7 @@ class EmbeddedPostgres:
 
 
 def _run_as(
-    account: _Account, *command: str, stderr: int = subprocess.DEVNULL
+    account: _Account, *command: str, stderr: int = subprocess.DEVNULL, keep: tuple[int, ...] = ()
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program as the server user, with nothing of our environment but the path."""
     root = os.geteuid() == 0
@@ -392,6 +392,7 @@ def _run_as(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
+        pass_fds=keep,
         start_new_session=True,  # Ctrl+C is for us, not for the server
         user=account.uid if root else None,
         group=account.gid if root else None,
