@@ -1,4 +1,4 @@
-"""The embedded server: started once for all, stopped by its last user, healed after a crash, never as root."""
+"""The embedded server: started once for all, stopped by its last user, healed after crashes, never root."""
 
 import os
 import signal
@@ -78,8 +78,9 @@ def test_a_fresh_cluster_has_what_the_relay_relies_on(cluster: Path) -> None:
     with EmbeddedPostgres.start(cluster) as server, psycopg.connect(server.superuser_dsn()) as connection:
         row = connection.execute(
             "select current_setting('server_version_num')::int / 10000,"
-            " current_setting('synchronous_commit'), current_setting('data_checksums'), current_setting('server_encoding'),"
-            " current_setting('listen_addresses'), current_setting('timezone'),"
+            " current_setting('synchronous_commit'), current_setting('data_checksums'),"
+            " current_setting('server_encoding'), current_setting('listen_addresses'),"
+            " current_setting('timezone'),"
             " (select datlocprovider::text || datlocale from pg_database where datname = 'template1')"
         ).fetchone()
     assert row == (18, "on", "on", "UTF8", "", "UTC", "bC.UTF-8")
