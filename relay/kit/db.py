@@ -35,7 +35,14 @@ class Change(NamedTuple):
     entity_id: UUID
 
 
-Heads = Mapping[UUID, int]
+class FeedHead(NamedTuple):
+    """Where a tenant's feed stands: `seq` counts within `epoch`."""
+
+    epoch: UUID
+    seq: int
+
+
+Heads = Mapping[UUID, FeedHead]
 """The new head of the feed of each tenant that a transaction touched."""
 
 AppendFeed = Callable[[AsyncConnection, Sequence[Change]], Awaitable[Heads]]

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from relay.kit.db import Change, Heads
+from relay.kit.db import Change, FeedHead, Heads
 
 # One statement takes the counter and writes the entries. It runs last: the counter row stays locked from
 # here to the commit, and a transaction that rolls back returns its numbers, so `seq` has no gaps.
@@ -15,13 +15,13 @@ _APPEND = text("""
     WITH head AS (
         UPDATE feed_head SET last_seq = last_seq + cardinality(CAST(:ids AS uuid[]))
         WHERE tenant_id = :tenant_id
-        RETURNING last_seq
+        RETURNING epoch, last_seq
     ), entries AS (
         INSERT INTO feed (tenant_id, seq, kind, entity_id)
         SELECT :tenant_id, head.last_seq - cardinality(CAST(:ids AS uuid[])) + entry.n, entry.kind, entry.id
         FROM head, unnest(CAST(:kinds AS text[]), CAST(:ids AS uuid[])) WITH ORDINALITY AS entry (kind, id, n)
     )
-    SELECT last_seq FROM head
+    SELECT epoch, last_seq FROM head
 """)
 
 
@@ -33,7 +33,7 @@ async def append(connection: AsyncConnection, changes: Sequence[Change]) -> Head
     by_tenant: dict[UUID, list[Change]] = defaultdict(list)
     for change in changes:
         by_tenant[change.tenant_id].append(change)
-    heads: dict[UUID, int] = {}
+    heads: dict[UUID, FeedHead] = {}
     for tenant_id in sorted(by_tenant):
         entries = by_tenant[tenant_id]
         parameters = {
@@ -41,5 +41,6 @@ async def append(connection: AsyncConnection, changes: Sequence[Change]) -> Head
             "kinds": [entry.kind for entry in entries],
             "ids": [entry.entity_id for entry in entries],
         }
-        heads[tenant_id] = (await connection.execute(_APPEND, parameters)).scalar_one()
+        epoch, seq = (await connection.execute(_APPEND, parameters)).one()
+        heads[tenant_id] = FeedHead(epoch, seq)
     return heads
