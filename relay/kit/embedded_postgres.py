@@ -140,7 +140,6 @@ class EmbeddedPostgres:
         host = quote(str(self._socket_dir), safe="")
         return f"postgresql://{SUPERUSER}:{password}@/{quote(database, safe='')}?host={host}&port=5432"
 
-    @property
     def postmaster_pid(self) -> int | None:
         """The server's process id, None while it is down. A pid file left by a crash does not count."""
         try:
@@ -283,19 +282,19 @@ class EmbeddedPostgres:
                 logs = sorted(startup_log.parent.iterdir(), key=lambda path: path.stat().st_mtime)
                 reasons = "\n".join(_tail(path) for path in logs[-2:])
                 raise EmbeddedPostgresError(f"{error}\n{reasons}\n(more in {startup_log.parent})") from error
-        log.info("embedded_postgres.started", data_dir=str(self.data_dir), pid=self.postmaster_pid)
+        log.info("embedded_postgres.started", data_dir=str(self.data_dir), pid=self.postmaster_pid())
 
     def _wait_until_settled(self) -> bool:
         """Wait out a server that is coming up or going down; True when one is ready."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        while self.postmaster_pid is not None:
+        while self.postmaster_pid() is not None:
             with contextlib.suppress(FileNotFoundError, IndexError):
                 status = (self._pgdata / "postmaster.pid").read_text().splitlines()[7].strip()
                 if status == "ready" and self._answers():
                     return True
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
-                    f"The embedded Postgres server (pid {self.postmaster_pid}) has been neither up nor down"
+                    f"The embedded Postgres server (pid {self.postmaster_pid()}) has been neither up nor down"
                     f" for {START_TIMEOUT_S} s; see {self.data_dir / 'log'}."
                 )
             time.sleep(0.05)
@@ -336,12 +335,12 @@ class EmbeddedPostgres:
             self._run_as_server("sh", "-c", script, "sh", str(pid_file))
 
     def _stop(self, how: signal.Signals) -> None:
-        pid = self.postmaster_pid
+        pid = self.postmaster_pid()
         if pid is None:
             return
         os.kill(pid, how)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self.postmaster_pid == pid:
+        while self.postmaster_pid() == pid:
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
                     f"The embedded Postgres server (pid {pid}) did not stop within {STOP_TIMEOUT_S} s;"

@@ -26,7 +26,7 @@ import structlog
 from relay.kit.embedded_postgres import EmbeddedPostgres
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 server = EmbeddedPostgres.start(Path(sys.argv[1]))
-print(server.postmaster_pid, flush=True)
+print(server.postmaster_pid(), flush=True)
 sys.stdin.readline()
 server.release()
 """
@@ -101,10 +101,10 @@ def test_processes_share_one_server_and_the_last_one_stops_it(cluster: Path) -> 
     assert len(pids) == 1
     leave(first)
     with EmbeddedPostgres.start(cluster) as third:
-        assert third.postmaster_pid in pids
+        assert third.postmaster_pid() in pids
         leave(second)
-        assert third.postmaster_pid in pids
-    assert third.postmaster_pid is None
+        assert third.postmaster_pid() in pids
+    assert third.postmaster_pid() is None
     assert not (cluster / "pgdata" / "postmaster.pid").exists()
 
 
@@ -114,19 +114,19 @@ def test_a_killed_user_no_longer_counts(cluster: Path) -> None:
     with EmbeddedPostgres.start(cluster) as server:
         killed.kill()
         killed.communicate()
-    assert server.postmaster_pid is None
+    assert server.postmaster_pid() is None
 
 
 def test_many_starts_at_once_of_a_new_cluster_make_one(folder: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         servers = list(pool.map(lambda _: EmbeddedPostgres.start(folder / "db"), range(4)))
-    assert len({server.postmaster_pid for server in servers}) == 1
+    assert len({server.postmaster_pid() for server in servers}) == 1
     with psycopg.connect(servers[0].superuser_dsn()) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
     for server in servers:
-        assert server.postmaster_pid is not None
+        assert server.postmaster_pid() is not None
         server.release()
-    assert servers[0].postmaster_pid is None
+    assert servers[0].postmaster_pid() is None
 
 
 @pytest.mark.parametrize("crash", ["kill", "immediate"])
@@ -135,15 +135,15 @@ def test_what_was_committed_survives_a_crash_of_the_server(cluster: Path, crash:
         with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
             connection.execute("drop table if exists kept")
             connection.execute("create table kept as select 42 as answer")
-        before = server.postmaster_pid
+        before = server.postmaster_pid()
         assert before is not None
         if crash == "kill":
             os.kill(before, signal.SIGKILL)
         else:
             server.stop_immediately()
-            assert server.postmaster_pid is None
+            assert server.postmaster_pid() is None
         server.restart()
-        assert server.postmaster_pid not in (None, before)
+        assert server.postmaster_pid() not in (None, before)
         with psycopg.connect(server.superuser_dsn()) as connection:
             assert connection.execute("select answer from kept").fetchone() == (42,)
 
@@ -152,10 +152,10 @@ def test_a_crash_while_nobody_is_there_heals_even_if_the_pid_belongs_to_another_
     cluster: Path,
 ) -> None:
     server = EmbeddedPostgres.start(cluster)
-    pid, pid_file = server.postmaster_pid, cluster / "pgdata" / "postmaster.pid"
+    pid, pid_file = server.postmaster_pid(), cluster / "pgdata" / "postmaster.pid"
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: server.postmaster_pid is None)
+    eventually(lambda: server.postmaster_pid() is None)
     server.release()
     owner = pid_file.stat()
     other = (
@@ -168,7 +168,7 @@ def test_a_crash_while_nobody_is_there_heals_even_if_the_pid_belongs_to_another_
             lines = lock.read_text().splitlines(keepends=True)
             lock.write_text("".join([f"{other.pid}\n", *lines[1:]]))
         with EmbeddedPostgres.start(cluster) as healed:
-            assert healed.postmaster_pid not in (None, pid, other.pid)
+            assert healed.postmaster_pid() not in (None, pid, other.pid)
         assert other.poll() is None
     finally:
         other.kill()
@@ -247,8 +247,8 @@ def test_an_attached_start_takes_less_than_a_second(cluster: Path) -> None:
 class TestAsRoot:
     def test_the_server_runs_as_an_unprivileged_user(self, cluster: Path) -> None:
         with EmbeddedPostgres.start(cluster) as server:
-            assert server.postmaster_pid is not None
-            status = Path(f"/proc/{server.postmaster_pid}/status").read_text()
+            assert server.postmaster_pid() is not None
+            status = Path(f"/proc/{server.postmaster_pid()}/status").read_text()
             uids = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
             groups = next(line for line in status.splitlines() if line.startswith("Groups:")).split()[1:]
         assert "0" not in uids
@@ -297,7 +297,7 @@ class TestAsRoot:
                 with psycopg.connect(server.superuser_dsn()) as connection:
                     assert connection.execute("select 1").fetchone() == (1,)
                 server.release()
-                code = 0 if server.postmaster_pid is None else 2
+                code = 0 if server.postmaster_pid() is None else 2
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
