@@ -15,7 +15,7 @@ def sign(secret: str, body: bytes) -> str:
 
 
 def verify(secrets: Iterable[str], body: bytes, header: str | None) -> bool:
-    """Whether one of the app's secrets (the current one, and the previous one while it rotates) signed `body`.
+    """Whether one of the app's secrets (the current one, or the previous while it rotates) signed `body`.
 
     `body` must be the bytes as received: Meta escapes JSON in its own way, so decoding and encoding again
     gives another text. An empty secret never matches.
