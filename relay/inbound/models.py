@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -50,12 +51,32 @@ webhook_item = global_table(
     Column("lane", Text, nullable=False),
     Column("lane_hash", BigInteger, nullable=False),
     Column("payload", JSONB, nullable=False),
-    Column("state", Text, nullable=False, server_default="new"),  # new, done, parked
+    Column("state", Text, nullable=False, server_default="new"),  # new, kept, parked; applied items go
     Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
     Column("not_before", TIMESTAMP),
     Column("error", Text),
     Column("created_at", TIMESTAMP, nullable=False, server_default=func.clock_timestamp()),
-    Index("webhook_item_new_idx", "tenant_id", "lane_hash", "id", postgresql_where=text("state = 'new'")),
-    Index("webhook_item_parked_idx", "id", postgresql_where=text("state = 'parked'")),
+    Index("webhook_item_new_idx", "tenant_id", "id", postgresql_where=text("state = 'new'")),
+    Index("webhook_item_lane_idx", "tenant_id", "lane_hash", "id", postgresql_where=text("state = 'new'")),
+    Index(
+        "webhook_item_waiting_idx",
+        "tenant_id",
+        "lane_hash",
+        postgresql_where=text("state = 'new' AND not_before IS NOT NULL"),
+    ),
+    Index("webhook_item_resting_idx", "id", postgresql_where=text("state <> 'new'")),
     Index("webhook_item_raw_idx", "raw_received_at", "raw_id"),
+)
+
+# The lane of a person on a number, by a hash of each identity seen: a webhook may show the BSUID, the phone
+# number, or both, and all of them must end up in one lane.
+webhook_lane = global_table(
+    "webhook_lane",
+    uuid_column("number_id", primary_key=True),
+    Column("person_hash", BigInteger, primary_key=True),
+    Column("lane_hash", BigInteger, nullable=False),
+    uuid_column("tenant_id"),
+    ForeignKeyConstraint(
+        ["tenant_id", "number_id"], ["phone_number.tenant_id", "phone_number.id"], ondelete="CASCADE"
+    ),
 )

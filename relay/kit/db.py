@@ -20,7 +20,7 @@ import msgspec
 from sqlalchemy import CursorResult, Executable, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from relay.kit.schema import APP, SYSTEM, TENANT_SETTING
+from relay.kit.schema import APP, OWNER, SYSTEM, TENANT_SETTING
 
 EntityKind = Literal["conversation", "message"]
 Topic = Literal["webhook", "send"]
@@ -67,6 +67,17 @@ class UnitOfWork:
     def wake(self, topic: Topic) -> None:
         """Wake the workers of this topic once this transaction has committed."""
         self.topics.add(topic)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part of the transaction that leaves nothing behind, announcements included, if it raises."""
+        changes, topics = dict(self._changes), set(self.topics)
+        try:
+            async with self.connection.begin_nested():
+                yield
+        except BaseException:
+            self._changes, self.topics = changes, topics
+            raise
 
     @property
     def changes(self) -> Sequence[Change]:
@@ -154,6 +165,14 @@ class Database:
             heads = await self._commit(work)
         if heads or work.topics:
             self._ring(heads, work.topics)
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator[UnitOfWork]:
+        """A transaction as `relay_owner`, for upkeep of the schema such as partitions. Commits at the end."""
+        async with self._transaction(OWNER, None) as connection:
+            work = UnitOfWork(connection)
+            yield work
+            await self._commit(work)
 
     @asynccontextmanager
     async def _transaction(self, role: str, tenant_id: UUID | None) -> AsyncIterator[AsyncConnection]:
