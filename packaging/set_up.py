@@ -89,13 +89,13 @@ def provide_system_packages(target: str) -> None:
         say(f"Installing system packages: {' '.join(required + wanted)}")
         apt_install(privilege, required + wanted)
         required, wanted = missing_packages(target)
-    if wanted:
-        say(f"Text looks better with these fonts:\n\n    {install_line(wanted)}\n")
     if required:
         stop(
             f"`make {target}` needs system packages that could not be installed from here."
-            f" Install them as root, then try again:\n\n    {install_line(required)}\n"
+            f" Install them as root, then try again:\n\n    {install_line(required + wanted)}\n"
         )
+    if wanted and not STAMP.exists():
+        say(f"Text looks better with these fonts:\n\n    {install_line(wanted)}\n")
 
 
 def missing_packages(target: str) -> tuple[list[str], list[str]]:
