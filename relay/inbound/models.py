@@ -73,7 +73,7 @@ webhook_item = global_table(
 webhook_lane = global_table(
     "webhook_lane",
     uuid_column("number_id", primary_key=True),
-    Column("person_hash", BigInteger, primary_key=True),
+    Column("person_hash", BigInteger, primary_key=True, autoincrement=False),
     Column("lane_hash", BigInteger, nullable=False),
     uuid_column("tenant_id"),
     ForeignKeyConstraint(
