@@ -97,6 +97,22 @@ async def _replay_local(connection: AsyncConnection, ids: list[UUID]) -> None:
     )
 
 
+async def rederive(connection: AsyncConnection, ids: Iterable[UUID]) -> None:
+    """After something local went away: these conversations as the relay has them, plus what is left."""
+    wanted = list(ids)
+    if not wanted:
+        return
+    documents = await connection.scalars(select(conversation.c.doc).where(conversation.c.id.in_(wanted)))
+    for document in documents.all():
+        row = msgspec.json.decode(document, type=Conversation)
+        await connection.execute(
+            update(conversation)
+            .where(conversation.c.id == row.id)
+            .values(activity_at=micros(row.last_activity_at), unread_count=row.unread_count)
+        )
+    await _replay_local(connection, wanted)
+
+
 async def put_messages(connection: AsyncConnection, rows: Sequence[Message]) -> list[UUID]:
     """Keep these rows where they are newer; gives the client ids of unsent messages they settled."""
     if not rows:
@@ -249,10 +265,14 @@ async def settle_outbox(connection: AsyncConnection, client_ids: Sequence[UUID])
     """The relay has these messages: they leave the outbox. Gives those that were in it."""
     if not client_ids:
         return []
-    settled = await connection.scalars(
-        delete(outbox).where(outbox.c.client_id.in_(client_ids)).returning(outbox.c.client_id)
+    found = await connection.execute(
+        delete(outbox)
+        .where(outbox.c.client_id.in_(client_ids))
+        .returning(outbox.c.client_id, outbox.c.conversation_id)
     )
-    return [client_id for client_id in settled.all() if client_id is not None]
+    settled = found.all()
+    await rederive(connection, {row.conversation_id for row in settled})
+    return [row.client_id for row in settled]
 
 
 async def put_draft(
@@ -299,12 +319,3 @@ async def drop_read_mark(connection: AsyncConnection, conversation_id: UUID, mes
             read_mark.c.conversation_id == conversation_id, read_mark.c.message_id == message_id
         )
     )
-
-
-async def restore_unread(connection: AsyncConnection, conversation_id: UUID) -> None:
-    """Count unread messages as the relay does."""
-    row_of = conversation.c.id == conversation_id
-    document = await connection.scalar(select(conversation.c.doc).where(row_of))
-    if document is not None:
-        unread = msgspec.json.decode(document, type=Conversation).unread_count
-        await connection.execute(update(conversation).where(row_of).values(unread_count=unread))

@@ -143,8 +143,9 @@ class Api:
     async def logout(self) -> None:
         await self._ask("POST", "/api/v1/auth/logout", None)
 
-    async def me(self) -> auth.Me:
-        return await self._ask("GET", "/api/v1/me", auth.Me)
+    async def me(self, token: str | None = None) -> auth.Me:
+        """Who is signed in; `token`: of a sign-in that is not a session yet."""
+        return await self._ask("GET", "/api/v1/me", auth.Me, token=token)
 
     # --- feed ---
 
@@ -186,8 +187,10 @@ class Api:
         params: dict[str, Any] | None = None,
         body: msgspec.Struct | None = None,
         signed: bool = True,
+        token: str | None = None,
     ) -> T:
-        token = await self._bearer(None) if signed and self._bearer else None
+        if signed and self._bearer:
+            token = await self._bearer(None)
         response = await self._send(method, path, params, body, token)
         if token is not None and self._bearer and _token_rejected(response):
             # Ended early (the relay's clock, a changed key) or revoked: a refresh tells which.

@@ -65,11 +65,13 @@ class SignedIn(msgspec.Struct, frozen=True):
 class SignInRequired(msgspec.Struct, frozen=True):
     """Show the sign-in window. `can_remember` is False where no keyring is available (`why_not` says why).
 
-    `relay_url` and `email`: of the last session, to fill in.
+    `reason`: why a running session came to its end, empty otherwise. `relay_url` and `email`: of the last
+    session, to fill in.
     """
 
     can_remember: bool
     why_not: str = ""
+    reason: str = ""
     relay_url: str = ""
     email: str = ""
 

@@ -16,7 +16,7 @@ from desktop.cache import writes
 from desktop.cache.errors import CacheError
 from desktop.cache.schema import conversation, history
 from desktop.cache.store import Cache
-from desktop.engine.api import Api, ApiError
+from desktop.engine.api import Api, ApiError, NetworkError
 from desktop.engine.events import TimelineReset
 from desktop.engine.publisher import Publisher
 from desktop.engine.status import Status
@@ -28,6 +28,7 @@ PAGE: Final = 100
 PREFETCH_PAGE: Final = 50
 PREFETCH_CONVERSATIONS: Final = 200
 PREFETCH_PAUSE_SECONDS: Final = 0.05
+FOLLOWING_SECONDS: Final = 10.0
 
 
 class History:
@@ -101,6 +102,7 @@ class History:
             return list(found.all())
 
     async def _load(self, conversation_id: UUID, limit: int) -> int:
+        await self._until_following()
         while True:
             generation = self._sync.generation
             async with self._cache.reading() as connection:
@@ -121,3 +123,15 @@ class History:
             if known is None:
                 self._publish(TimelineReset(conversation_id))
             return len(page.items)
+
+    async def _until_following(self) -> None:
+        """A page read before the cursor is known would miss what happens in between."""
+        try:
+            async with asyncio.timeout(FOLLOWING_SECONDS):
+                await self._sync.following.wait()
+        except TimeoutError:
+            raise NetworkError(
+                "Older messages cannot be loaded now.",
+                "They come when the relay can be reached again.",
+                maybe_done=False,
+            ) from None

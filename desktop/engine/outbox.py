@@ -1,13 +1,13 @@
 """Messages that wait to be sent. They are on disk before anyone is told, and survive the program's death.
 
-              add                                     ┌─ the relay has it (answer, or the feed's echo) ──▶ gone
-               │                                      │
-               ▼            one at a time             │
-            QUEUED ──────▶ SENDING ───────────────────┼─ no answer, 5xx, 429 ──▶ RETRY_WAIT ──▶ QUEUED …
-               ▲            of a conversation         │
-               │                                      └─ refused, or a day old ──▶ WEDGED(why)
-               └────────────── retry ────────────────────────────────────────────────┘
-    cancel: from QUEUED, RETRY_WAIT or WEDGED, gone
+          add                                  ┌─ the relay has it (answer, or the feed's echo) ──▶ gone
+           │                                   │
+           ▼          one at a time            │
+        QUEUED ─────▶ SENDING ─────────────────┼─ no answer, 5xx, 429 ──▶ RETRY_WAIT ──▶ SENDING …
+           ▲          of a conversation        │
+           │                                   └─ refused, or a day old ──▶ WEDGED(why)
+           └────────────── retry ─────────────────────────────────────────────┘
+        cancel: from QUEUED, RETRY_WAIT or WEDGED, gone
 
 In a conversation messages leave in the order of writing, one in flight. A message in RETRY_WAIT holds back
 those behind it; a WEDGED one does not, and no conversation holds back another. Every attempt carries the same
@@ -59,6 +59,10 @@ GIVE_UP_AFTER: Final = timedelta(hours=24)
 
 _WAITING: Final = (OutboxState.QUEUED, OutboxState.RETRY_WAIT)
 _AT_REST: Final = (*_WAITING, OutboxState.WEDGED)
+_TO_SEND: Final = (*_WAITING, OutboxState.SENDING)
+"""SENDING without an attempt in flight: one whose end could not be written down. It goes again."""
+
+CACHE_FAILED_SECONDS: Final = 5.0
 
 _TOO_OLD: Final = UserFacing(
     "This could not be sent for a day.", "Check whether it is still right, then try again.", code="too_old"
@@ -117,7 +121,8 @@ class Outbox:
                 .where(outbox.c.state == OutboxState.RETRY_WAIT)
                 .values(state=OutboxState.QUEUED, next_at=None)
             )
-            self._on_counts(*await outbox_counts(connection))
+            counts = await outbox_counts(connection)
+        self._on_counts(*counts)
 
     # --- commands ---
 
@@ -126,8 +131,8 @@ class Outbox:
         async with self._cache.writing() as connection:
             await writes.queue_message(connection, echo, seen_message_id)
             rows = await outbox_rows(connection, outbox.c.client_id == echo.client_id)
-            events = await self._describe(connection, echo.conversation_id, rows)
-        self._publish(*events)
+            news = await self._describe(connection, echo.conversation_id, rows)
+        self._tell(*news)
         self._wake.set()
         return rows[0]
 
@@ -145,9 +150,9 @@ class Outbox:
             rows = await outbox_rows(connection, outbox.c.client_id == client_id)
             if not moved or not rows:
                 return  # sent meanwhile
-            events = await self._describe(connection, rows[0].conversation_id, rows)
+            news = await self._describe(connection, rows[0].conversation_id, rows)
         self._not_before.pop(rows[0].conversation_id, None)
-        self._publish(*events)
+        self._tell(*news)
         self._wake.set()
 
     async def cancel(self, client_id: UUID) -> UnsentMessage:
@@ -158,10 +163,11 @@ class Outbox:
             if not found:
                 raise AlreadyLeaving
             await connection.execute(delete(outbox).where(*taken))
+            await writes.rederive(connection, [found[0].conversation_id])
             conversation_id = found[0].conversation_id
-            events = await self._describe(connection, conversation_id, [], removed=(client_id,))
+            news = await self._describe(connection, conversation_id, [], removed=(client_id,))
         self._not_before.pop(conversation_id, None)
-        self._publish(*events)
+        self._tell(*news)
         self._wake.set()
         return found[0]
 
@@ -173,7 +179,8 @@ class Outbox:
     async def settled_elsewhere(self) -> None:
         """The feed brought messages that were waiting here."""
         async with self._cache.reading() as connection:
-            self._on_counts(*await outbox_counts(connection))
+            counts = await outbox_counts(connection)
+        self._on_counts(*counts)
         self._wake.set()
 
     # --- sending ---
@@ -186,10 +193,10 @@ class Outbox:
                 seconds = await self.start_due()
             except CacheError as error:
                 log.warning("the outbox could not be read: %s", error)
-                seconds = 5.0
+                seconds = CACHE_FAILED_SECONDS
             except Exception:
                 log.exception("the outbox's loop failed")
-                seconds = 5.0
+                seconds = CACHE_FAILED_SECONDS
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
@@ -206,10 +213,13 @@ class Outbox:
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def start_due(self) -> float | None:
-        """Start sending the head of each conversation that is due; seconds until the next is (None: never)."""
+        """Start sending the head of each conversation that is due.
+
+        Gives the seconds until the next one is, None if nothing waits for a time.
+        """
         heads = (
             select(func.min(outbox.c.seq))
-            .where(outbox.c.state.in_(_WAITING))
+            .where(outbox.c.state.in_(_TO_SEND))
             .group_by(outbox.c.conversation_id)
         )
         async with self._cache.reading() as connection:
@@ -240,10 +250,11 @@ class Outbox:
 
         def done(task: asyncio.Task[None]) -> None:
             self._in_flight.pop(conversation_id, None)
-            self._wake.set()
             if not task.cancelled() and (error := task.exception()) is not None:
-                # The row stays SENDING only if the cache itself failed; try again a little later.
-                log.error("sending %s failed", row.client_id, exc_info=error)
+                # Only the cache fails here (a full disk): the row stands as it was, try again later.
+                log.error("the outbox could not be written for %s", row.client_id, exc_info=error)
+                self._not_before[conversation_id] = self._clock.monotonic() + CACHE_FAILED_SECONDS
+            self._wake.set()
 
         task.add_done_callback(done)
 
@@ -251,9 +262,9 @@ class Outbox:
         client_id: UUID = row.client_id
         conversation_id: UUID = row.conversation_id
         if self._clock.now() - moment(row.created_at) > GIVE_UP_AFTER:
-            await self._wedge(row, _TOO_OLD, _WAITING)
+            await self._wedge(row, _TOO_OLD, _TO_SEND)
             return
-        moved = await self._move(row, _WAITING, state=OutboxState.SENDING, attempts=row.attempts + 1)
+        moved = await self._move(row, _TO_SEND, state=OutboxState.SENDING, attempts=row.attempts + 1)
         if not moved:
             return  # cancelled a moment ago
         echo = msgspec.json.decode(row.doc, type=Message)
@@ -277,8 +288,8 @@ class Outbox:
             await writes.put_messages(connection, [message])
             await writes.settle_outbox(connection, [client_id])
             rows = await message_rows(connection, [message.id])
-            events = await self._describe(connection, message.conversation_id, rows)
-        self._publish(*events)
+            news = await self._describe(connection, message.conversation_id, rows)
+        self._tell(*news)
 
     async def _failed(self, row: AnyRow, error: ApiError) -> None:
         if self._session.ended.is_set():
@@ -331,8 +342,8 @@ class Outbox:
         async with self._cache.writing() as connection:
             moved = await writes.move_outbox(connection, row.client_id, from_states, **values)
             rows = await outbox_rows(connection, outbox.c.client_id == row.client_id) if moved else []
-            events = await self._describe(connection, row.conversation_id, rows)
-        self._publish(*events)
+            news = await self._describe(connection, row.conversation_id, rows)
+        self._tell(*news)
         return moved
 
     async def _describe(
@@ -341,12 +352,16 @@ class Outbox:
         conversation_id: UUID,
         rows: list[MessageRow],
         removed: tuple[UUID, ...] = (),
-    ) -> list[Event]:
-        self._on_counts(*await outbox_counts(connection))
+    ) -> tuple[tuple[int, int], list[Event]]:
+        """What to tell once this transaction is committed."""
         events: list[Event] = []
         if rows or removed:
             events.append(MessagesChanged(conversation_id, tuple(rows), removed))
         conversations = await conversation_rows(connection, [conversation_id])
         if conversations:
             events.append(ConversationsChanged(tuple(conversations)))
-        return events
+        return await outbox_counts(connection), events
+
+    def _tell(self, counts: tuple[int, int], events: list[Event]) -> None:
+        self._publish(*events)
+        self._on_counts(*counts)

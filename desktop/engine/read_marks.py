@@ -85,6 +85,6 @@ class ReadMarks:
             await writes.drop_read_mark(connection, mark.conversation_id, mark.message_id)
             if not refused:
                 return
-            await writes.restore_unread(connection, mark.conversation_id)
+            await writes.rederive(connection, [mark.conversation_id])
             rows = await conversation_rows(connection, [mark.conversation_id])
         self._publish(ConversationsChanged(tuple(rows)))

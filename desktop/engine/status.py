@@ -1,7 +1,10 @@
 """How the connection is, put together from what the parts see and told when it changes."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
+
+import msgspec
 
 from desktop.engine.clock import Clock
 from desktop.engine.events import ConnectionChanged, Phase
@@ -9,15 +12,16 @@ from desktop.engine.publisher import Publisher
 
 
 class Status:
-    """`online` is set while the last exchange with the relay succeeded."""
+    """`online` is set while the last exchange with the relay succeeded; `on_online` is called when it is."""
 
-    def __init__(self, publish: Publisher, clock: Clock, last_sync_at: datetime | None) -> None:
+    def __init__(self, publish: Publisher, clock: Clock, on_online: Callable[[], None]) -> None:
         self._publish = publish
         self._clock = clock
         self._phase = Phase.CONNECTING
         self._since = clock.now()
         self._told: ConnectionChanged | None = None
-        self.last_sync_at = last_sync_at
+        self._on_online = on_online
+        self.last_sync_at: datetime | None = None
         self.online = asyncio.Event()
         self.live = False
         self.syncing = False
@@ -30,7 +34,14 @@ class Status:
         self.last_sync_at = self._clock.now()
         self.reason = ""
         self._enter(Phase.ONLINE)
-        self.online.set()
+        if not self.online.is_set():
+            self.online.set()
+            self._on_online()
+        self.tell()
+
+    def counts(self, unsent: int, wedged: int) -> None:
+        """How many messages the outbox holds, and how many of them need the agent."""
+        self.unsent, self.wedged = unsent, wedged
         self.tell()
 
     def lost(self, reason: str) -> None:
@@ -53,22 +64,9 @@ class Status:
         )
         if now != self._told:
             self._told = now
-            self._publish(_with_last_sync(now, self.last_sync_at))
+            self._publish(msgspec.structs.replace(now, last_sync_at=self.last_sync_at))
 
     def _enter(self, phase: Phase) -> None:
         if phase != self._phase:
             self._phase = phase
             self._since = self._clock.now()
-
-
-def _with_last_sync(event: ConnectionChanged, last_sync_at: datetime | None) -> ConnectionChanged:
-    return ConnectionChanged(
-        phase=event.phase,
-        since=event.since,
-        last_sync_at=last_sync_at,
-        live=event.live,
-        syncing=event.syncing,
-        unsent=event.unsent,
-        wedged=event.wedged,
-        reason=event.reason,
-    )

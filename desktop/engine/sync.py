@@ -39,7 +39,7 @@ from desktop.engine.session import Session
 from desktop.engine.status import Status
 from desktop.errors import UserFacing
 from shared.wire.inbox import Conversation, Message
-from shared.wire.problem import Code
+from shared.wire.problem import Code, Problem
 from shared.wire.sync import Changes, ConversationChange, MessageChange, Snapshot
 
 log = logging.getLogger("desktop.sync")
@@ -58,7 +58,8 @@ class Sync:
     """`run` is the loop; `catch_up` is one round of it.
 
     `generation` grows when something was removed or a resync began: an answer that was asked for before may
-    hold what is gone by now. It changes only inside a write transaction.
+    hold what is gone by now. It changes only inside a write transaction. `following` is set while a cursor is
+    known: pages read meanwhile are kept current by the feed.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Sync:
         self.epoch: UUID | None = None
         self.cursor = 0
         self._snapshot_cursor: str | None = None
+        self._restarts = 0
+        self.following = asyncio.Event()
         self.snapshot_done = asyncio.Event()
 
     async def load(self) -> None:
@@ -94,6 +97,8 @@ class Sync:
         if state is not None:
             self.epoch, self.cursor = state.epoch, state.cursor
             self._snapshot_cursor = state.snapshot_cursor
+            if self.epoch is not None:
+                self.following.set()
             if state.snapshot_done:
                 self.snapshot_done.set()
 
@@ -160,12 +165,15 @@ class Sync:
                 await self._read_changes()
             await self._read_changes()
         except RefusedError as error:
-            if error.code not in _RESTART:
+            # A relay that says so twice in a row is a failure like any other, with its waits.
+            if error.code not in _RESTART or self._restarts:
                 raise
             log.warning("starting again from a snapshot: %s", error)
+            self._restarts += 1
             await self._begin_resync()
             self._wake.set()
             return
+        self._restarts = 0
         self._status.syncing = False
         self._status.reached()
 
@@ -177,13 +185,13 @@ class Sync:
         if first:
             log.info("snapshot of epoch %s at %d", page.epoch, page.seq)
         elif page.epoch != self.epoch:
-            await self._begin_resync()
-            return
+            raise _resync(f"the snapshot changed its epoch from {self.epoch} to {page.epoch}")
         done = page.next_cursor is None
         async with self._cache.writing() as connection:
             await self._write_snapshot_page(connection, page, first=first, done=done)
         if first:
             self.epoch, self.cursor = page.epoch, page.seq
+            self.following.set()
         self._snapshot_cursor = page.next_cursor
         if done:
             self.snapshot_done.set()
@@ -195,8 +203,9 @@ class Sync:
         await writes.put_conversations(connection, page.conversations)
         start = {"epoch": page.epoch, "cursor": page.seq} if first else {}
         await writes.put_sync_state(connection, snapshot_cursor=page.next_cursor, **start)
-        if done:
+        if first or done:
             self.generation += 1
+        if done:
             await writes.finish_resync(connection)
 
     async def _read_changes(self) -> None:
@@ -204,10 +213,7 @@ class Sync:
         while self.epoch is not None:
             answer = await self._api.changes(self.cursor, self.epoch)
             if answer.epoch != self.epoch:
-                log.warning("the feed changed its epoch from %s to %s", self.epoch, answer.epoch)
-                await self._begin_resync()
-                self._wake.set()
-                return
+                raise _resync(f"the feed changed its epoch from {self.epoch} to {answer.epoch}")
             if answer.after != self.cursor or answer.to < answer.after:
                 raise RuntimeError(
                     f"asked for changes after {self.cursor}, got ({answer.after}, {answer.to}]"
@@ -276,8 +282,16 @@ class Sync:
             self.generation += 1
             await writes.begin_resync(connection)
         self.epoch, self.cursor, self._snapshot_cursor = None, 0, None
+        self.following.clear()
         self.snapshot_done.clear()
         self._publish(InboxReset(), TimelineReset(None))
+
+
+def _resync(detail: str) -> RefusedError:
+    """What the relay would have said had it been asked with the epoch."""
+    return RefusedError(
+        Problem(title="The feed began anew.", status=410, code=Code.RESYNC_REQUIRED, detail=detail)
+    )
 
 
 _OUR_FAULT = UserFacing(

@@ -17,13 +17,14 @@ class AppPaths(msgspec.Struct, frozen=True):
     logs: Path
 
     @property
-    def account_file(self) -> Path:
-        """Who is signed in, without secrets."""
-        return self.data / "account.json"
+    def accounts(self) -> Path:
+        """One folder for each account, with its encrypted cache."""
+        return self.data / "accounts"
 
-    def cache_file(self, account: str) -> Path:
-        """The encrypted cache of one account."""
-        return self.data / "accounts" / account / "cache.db"
+    @property
+    def current_account(self) -> Path:
+        """Holds the id of the account to open at start."""
+        return self.data / "current-account"
 
 
 def app_paths(data_dir: Path | None = None) -> AppPaths:
