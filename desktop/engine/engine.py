@@ -151,9 +151,9 @@ class Engine:
                 me = await api.me(pair.access_token)
             finally:
                 await api.close()
-            folder = account_folder(self._paths, me.user.id) if store.lasting else session_folder(self._paths)
-            key = await self._key_for(folder, store, me.user.id)
+            folder = account_folder(self._paths, me.user.id, lasting=store.lasting)
             await asyncio.to_thread(store.set, _token_name(me.user.id), pair.refresh_token)
+            key = await self._key_for(folder, store, me.user.id)
             folder.write(
                 AccountFile(
                     user_id=me.user.id,
@@ -323,7 +323,7 @@ class Engine:
                 async with cache.writing() as connection:
                     await writes.put_me(connection, me)
             if token is not None and me is not None:
-                await self._begin(folder, store, account, cache, me, token)
+                await self._begin(folder, store, account, cache=cache, me=me, token=token)
                 return
         except BaseException:
             await cache.close()
@@ -336,6 +336,7 @@ class Engine:
         folder: AccountFolder,
         store: SecretStore,
         file: AccountFile,
+        *,
         cache: Cache,
         me: Me,
         token: str,
