@@ -48,7 +48,6 @@ webhook_item = global_table(
     uuid_column("number_id", nullable=True),
     Column("field", Text, nullable=False),  # Meta's webhook field
     Column("kind", Text, nullable=False),  # message, status, error, change
-    Column("lane", Text, nullable=False),
     Column("lane_hash", BigInteger, nullable=False),
     Column("payload", JSONB, nullable=False),
     Column("state", Text, nullable=False, server_default="new"),  # new, kept, parked; applied items go
