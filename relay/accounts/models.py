@@ -1,6 +1,7 @@
 """Tables of accounts: tenants, the people who sign in, and their devices."""
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     DateTime,
@@ -48,6 +49,7 @@ user = tenant_table(
     Column("role", Text, nullable=False),
     Column("created_at", TIMESTAMP, nullable=False, server_default=func.now()),
     Column("disabled_at", TIMESTAMP),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
     ForeignKeyConstraint(["tenant_id"], ["tenant.tenant_id"], ondelete="CASCADE"),
     ForeignKeyConstraint(["login_id"], ["login.id"]),
     UniqueConstraint("tenant_id", "email"),
@@ -74,6 +76,14 @@ device_session = tenant_table(
     Column("revoked_at", TIMESTAMP),
     Column("revoked_reason", Text),
     ForeignKeyConstraint(["tenant_id", "user_id"], ["app_user.tenant_id", "app_user.id"], ondelete="CASCADE"),
+    Index("device_session_user_idx", "tenant_id", "user_id"),
     Index("device_session_revoked_idx", "revoked_at", postgresql_where=text("revoked_at IS NOT NULL")),
     system="every_tenant",
+)
+
+# GCRA of sign-in attempts: until when this e-mail or address has used up its allowance. Keys are hashes.
+attempt_limit = global_table(
+    "attempt_limit",
+    Column("key", LargeBinary, primary_key=True),
+    Column("next_at", TIMESTAMP, nullable=False),
 )

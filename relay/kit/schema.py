@@ -8,7 +8,7 @@ sign-in. None of them bypasses row-level security, which is forced on every tena
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, Table, Uuid
+from sqlalchemy import Column, Integer, MetaData, PrimaryKeyConstraint, Table, Uuid
 from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData(
@@ -59,6 +59,14 @@ def tenant_table(
 def global_table(name: str, *items: SchemaItem, app_may_read: bool = False, **kwargs: Any) -> Table:
     """A table without tenants (routing, raw webhooks). Only `relay_system` uses it, unless `app_may_read`."""
     return Table(name, metadata, *items, info={"tenant": False, "app_may_read": app_may_read}, **kwargs)
+
+
+# One row: the oldest release that may still run on this schema, by the number of its newest migration.
+schema_compat = global_table(
+    "schema_compat",
+    Column("oldest_revision", Integer, primary_key=True, autoincrement=False),
+    app_may_read=True,
+)
 
 
 def protection(table: Table) -> list[str]:
