@@ -27,6 +27,7 @@ from relay.kit import roles
 from relay.kit.db import Database
 from relay.kit.doorbell import Doorbell, open_doorbell
 from relay.kit.embedded_postgres import EmbeddedPostgres
+from relay.kit.schema import OWNER
 from relay.kit.secrets import KeyRing, Secrets
 from relay.migrate import migrate
 from relay.numbers.service import add_number
@@ -55,14 +56,14 @@ class PostgresServer:
         url = make_url(self.superuser_dsn(database)).set(username=roles.LOGIN, password=self.login_password)
         return url.render_as_string(hide_password=False)
 
-    def execute(self, statement: sql.Composable) -> None:
+    def execute(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.superuser_dsn(), autocommit=True) as connection:
             connection.execute(statement)
 
     def clone(self, template: str, name: str) -> None:
         self.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
-                sql.Identifier(name), sql.Identifier(template), sql.Identifier(roles.OWNER)
+                sql.Identifier(name), sql.Identifier(template), sql.Identifier(OWNER)
             )
         )
 
@@ -201,7 +202,8 @@ class Janitor:
         # What an earlier test left open would hold locks.
         self._connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'"
         )
         filled = [row[0] for row in self._connection.execute(self._find_filled)]
         if filled:

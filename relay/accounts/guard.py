@@ -9,7 +9,7 @@ from litestar.handlers import BaseRouteHandler
 from relay.accounts.identity import Authenticator, Identity, bearer_token
 
 WITHOUT_TOKEN: Final = {"without_token": True}
-"""The `opt` of a route that checks callers by itself: sign-in, and the socket, which refuses in its own way."""
+"""The `opt` of a route that checks its callers itself: sign-in, and the socket."""
 
 
 async def require_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

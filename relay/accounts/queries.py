@@ -71,7 +71,7 @@ async def insert_login(work: SystemWork, login_id: UUID, email: str, password_ha
 
 
 async def insert_user(
-    work: SystemWork, tenant_id: UUID, user_id: UUID, login_id: UUID, email: str, name: str, role: str
+    work: SystemWork, tenant_id: UUID, user_id: UUID, *, login_id: UUID, email: str, name: str, role: str
 ) -> None:
     await work.execute(
         text(
@@ -148,15 +148,14 @@ async def account_by_email(work: SystemWork, email: str) -> Account | None:
     """The user an e-mail signs in as: of the oldest tenant, when there are several."""
     result = await work.execute(
         text(
-            "SELECT u.tenant_id, t.status AS tenant_status, l.id AS login_id, u.id AS user_id, u.name, u.role,"
-            " u.version, l.password_hash"
+            "SELECT u.tenant_id, t.status, l.id, u.id, u.name, u.role, u.version, l.password_hash"
             " FROM login AS l JOIN app_user AS u ON u.login_id = l.id JOIN tenant AS t USING (tenant_id)"
             " WHERE l.email = :email AND u.disabled_at IS NULL ORDER BY u.created_at, u.id LIMIT 1"
         ),
         {"email": email},
     )
     row = result.one_or_none()
-    return None if row is None else Account(*row)
+    return None if row is None else Account._make(row)
 
 
 async def replace_password_hash(work: SystemWork, login_id: UUID, old: str, new: str) -> None:
@@ -222,7 +221,8 @@ _SESSION_USER = text("""
 """)
 
 _REVOKE = text("""
-    UPDATE device_session SET revoked_at = clock_timestamp(), revoked_reason = :reason, successor_sealed = NULL
+    UPDATE device_session
+    SET revoked_at = clock_timestamp(), revoked_reason = :reason, successor_sealed = NULL
     WHERE tenant_id = :tenant_id AND id = :id AND revoked_at IS NULL
 """)
 
@@ -257,12 +257,12 @@ async def rotate(
 
 async def device_session(work: TenantWork, session_id: UUID) -> DeviceSession | None:
     row = (await work.execute(_SESSION, {"tenant_id": work.tenant_id, "id": session_id})).one_or_none()
-    return None if row is None else DeviceSession(*row)
+    return None if row is None else DeviceSession._make(row)
 
 
 async def session_user(work: TenantWork, user_id: UUID) -> SessionUser:
     row = (await work.execute(_SESSION_USER, {"tenant_id": work.tenant_id, "user_id": user_id})).one()
-    return SessionUser(*row)
+    return SessionUser._make(row)
 
 
 async def revoke(work: TenantWork, session_id: UUID, reason: str) -> bool:

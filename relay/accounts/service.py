@@ -45,21 +45,25 @@ async def create_tenant(database: Database, name: str, admin_email: str, passwor
             raise AccountError(f"There is a tenant named “{name}” already. Choose another name.")
         tenant_id = ids.new_id()
         await queries.insert_tenant(work, tenant_id, name)
-        return await _insert_user(work, tenant_id, admin_email, "", "owner", password_hash)
+        return await _insert_user(
+            work, tenant_id, email=admin_email, name="", role="owner", password_hash=password_hash
+        )
 
 
 async def create_user(
-    database: Database, tenant_id: UUID, email: str, name: str, role: str, password_hash: str
+    database: Database, tenant_id: UUID, *, email: str, name: str, role: str, password_hash: str
 ) -> NewUser:
     """One more user of a tenant. Raises AccountError."""
     if role not in ROLES:
         raise AccountError(f"There is no role “{role}”. Choose one of {', '.join(ROLES)}.")
     async with database.system() as work:
-        return await _insert_user(work, tenant_id, email, name, role, password_hash)
+        return await _insert_user(
+            work, tenant_id, email=email, name=name, role=role, password_hash=password_hash
+        )
 
 
 async def _insert_user(
-    work: SystemWork, tenant_id: UUID, email: str, name: str, role: str, password_hash: str
+    work: SystemWork, tenant_id: UUID, *, email: str, name: str, role: str, password_hash: str
 ) -> NewUser:
     email = _checked_email(email)
     login_id, user_id = ids.new_id(), ids.new_id()
@@ -67,7 +71,9 @@ async def _insert_user(
         taken_by = await queries.tenant_name_of_login(work, email)
         raise AccountError(f"{email} already signs in to “{taken_by}”. Use another e-mail address.")
     shown_name = _checked_name(name) if name else email.partition("@")[0]
-    await queries.insert_user(work, tenant_id, user_id, login_id, email, shown_name, role)
+    await queries.insert_user(
+        work, tenant_id, user_id, login_id=login_id, email=email, name=shown_name, role=role
+    )
     return NewUser(tenant_id, user_id, email)
 
 

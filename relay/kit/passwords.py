@@ -21,7 +21,7 @@ _NOBODY: Final = (
 
 
 class PasswordCheck(NamedTuple):
-    """Whether the password fits; `rehash` is a hash with today's parameters, where the stored one is older."""
+    """Whether the password fits; `rehash` is a hash with today's parameters where the stored one is old."""
 
     ok: bool
     rehash: str | None = None

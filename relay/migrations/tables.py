@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import relay.accounts.models
 import relay.conversations.models
@@ -17,6 +18,6 @@ __all__ = ["include_name", "metadata"]
 _NOT_OURS = re.compile(r"webhook_raw_\w+|saq_\w+|alembic_version")
 
 
-def include_name(name: str | None, kind: str, _parents: Mapping[str, str | None]) -> bool:
+def include_name(name: str | None, kind: str, _parents: Mapping[Any, str | None]) -> bool:
     """Whether Alembic compares this object of the database with our models."""
     return not (kind == "table" and name is not None and _NOT_OURS.fullmatch(name))

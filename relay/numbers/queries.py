@@ -43,12 +43,12 @@ _ROUTE_BY_KEY = text(f"SELECT {_ROUTE_COLUMNS} FROM waba_route WHERE endpoint_ke
 
 async def route_by_waba(work: SystemWork, waba_id: str) -> Route | None:
     row = (await work.execute(_ROUTE_BY_WABA, {"value": waba_id})).one_or_none()
-    return None if row is None else Route(*row)
+    return None if row is None else Route._make(row)
 
 
 async def route_by_endpoint(work: SystemWork, endpoint_key: str) -> Route | None:
     row = (await work.execute(_ROUTE_BY_KEY, {"value": endpoint_key})).one_or_none()
-    return None if row is None else Route(*row)
+    return None if row is None else Route._make(row)
 
 
 async def number_route(work: SystemWork, phone_number_id: str) -> NumberRoute | None:
@@ -57,7 +57,7 @@ async def number_route(work: SystemWork, phone_number_id: str) -> NumberRoute | 
         {"phone_number_id": phone_number_id},
     )
     row = result.one_or_none()
-    return None if row is None else NumberRoute(*row)
+    return None if row is None else NumberRoute._make(row)
 
 
 async def sender(work: UnitOfWork, number_id: UUID) -> Sender | None:
@@ -70,7 +70,7 @@ async def sender(work: UnitOfWork, number_id: UUID) -> Sender | None:
         {"number_id": number_id},
     )
     row = result.one_or_none()
-    return None if row is None else Sender(*row)
+    return None if row is None else Sender._make(row)
 
 
 async def number_infos(work: TenantWork) -> list[NumberInfo]:
@@ -82,7 +82,7 @@ async def number_infos(work: TenantWork) -> list[NumberInfo]:
         ),
         {"tenant_id": work.tenant_id},
     )
-    return [NumberInfo(*row) for row in result]
+    return [NumberInfo(**row) for row in result.mappings()]
 
 
 async def numbers(work: SystemWork, tenant_id: UUID | None) -> Sequence[RowMapping]:
@@ -120,6 +120,7 @@ async def insert_waba(
     work: SystemWork,
     tenant_id: UUID,
     row_id: UUID,
+    *,
     waba_id: str,
     portfolio_id: str,
     access_token_sealed: str,
@@ -162,6 +163,7 @@ async def insert_number(
     work: SystemWork,
     tenant_id: UUID,
     number_id: UUID,
+    *,
     waba_row_id: UUID,
     phone_number_id: str,
     display_phone_number: str,

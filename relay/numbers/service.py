@@ -91,7 +91,15 @@ async def add_number(
     Raises NumberError when the account or the number belongs to another tenant.
     """
     async with database.system() as work:
-        route = await _claim_waba(work, secrets, tenant_id, waba_id, access_token, app_secret, portfolio_id)
+        route = await _claim_waba(
+            work,
+            secrets,
+            tenant_id,
+            waba_id=waba_id,
+            access_token=access_token,
+            app_secret=app_secret,
+            portfolio_id=portfolio_id,
+        )
         found = await queries.number_route(work, phone_number_id)
         if found is not None and found.tenant_id != tenant_id:
             raise NumberError(f"The phone number {phone_number_id} belongs to another tenant.")
@@ -101,10 +109,10 @@ async def add_number(
                 work,
                 tenant_id,
                 number_id,
-                route.waba_row_id,
-                phone_number_id,
-                display_phone_number,
-                verified_name,
+                waba_row_id=route.waba_row_id,
+                phone_number_id=phone_number_id,
+                display_phone_number=display_phone_number,
+                verified_name=verified_name,
             )
     return NewNumber(
         number_id=number_id,
@@ -121,6 +129,7 @@ async def _claim_waba(
     work: SystemWork,
     secrets: Secrets,
     tenant_id: UUID,
+    *,
     waba_id: str,
     access_token: str,
     app_secret: str | None,
@@ -141,7 +150,14 @@ async def _claim_waba(
     route = Route(
         waba_id, tenant_id, row_id, random.token_urlsafe(16), random.token_urlsafe(24), secret_sealed
     )
-    await queries.insert_waba(work, tenant_id, row_id, waba_id, portfolio_id, token_sealed)
+    await queries.insert_waba(
+        work,
+        tenant_id,
+        row_id,
+        waba_id=waba_id,
+        portfolio_id=portfolio_id,
+        access_token_sealed=token_sealed,
+    )
     if not await queries.insert_waba_route(work, route):
         raise NumberError(f"The WhatsApp Business account {waba_id} was just added by somebody else.")
     return route
