@@ -256,9 +256,7 @@ async def wait_until_quiet(
     return bodies.Quiet(waiting == 0, waiting)
 
 
-@post(
-    "/reset", status_code=204, summary="Forget traffic, faults and people; settings as at start; tenants stay"
-)
+@post("/reset", status_code=204, summary="As if started anew")
 async def reset(sandbox: TheSandbox) -> None:
     await sandbox.reset()
 

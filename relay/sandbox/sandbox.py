@@ -94,14 +94,17 @@ class Sandbox:
         )
 
     async def reset(self) -> None:
-        """Back to the settings at start, without faults, people, traffic. Apps, accounts, tokens stay."""
+        """As if started anew, except that ids go on, so that no message id ever comes twice."""
         await self.people.stop()
         self.timers.cancel_all()
-        self.webhooks.discard()
+        await self.webhooks.close()
+        self.webhooks.clear()
         self.faults.clear()
-        self.world.forget_traffic()
+        self.world.clear()
         self.outbound.pairs.clear()
         self.outbound.throughput.clear()
         self.settings.replace_by(self.start.settings)
         self.unknown_calls.clear()
         self.internal_errors = 0
+        self._create_demo_tenant()
+        await self.open()

@@ -134,12 +134,10 @@ class World:
         self.last_inbound_at: dict[tuple[str, str], float] = {}
         """(number id, customer key) → Meta's timestamp of the customer's last message."""
 
-    def forget_traffic(self) -> None:
-        """Drop customers, messages and windows; apps, accounts, numbers and tokens stay."""
-        for registry in (
-            self.customers, self._by_phone, self._by_bsuid, self.sends, self.received, self.last_inbound_at
-        ):  # fmt: skip
-            registry.clear()
+    def clear(self) -> None:
+        for registry in vars(self).values():
+            if isinstance(registry, dict):
+                registry.clear()
 
     def add_customer(self, customer: Customer) -> Customer:
         self.customers[customer.key] = customer

@@ -368,23 +368,15 @@ class Webhooks:
         for outlet in self.outlets:
             self._pump(outlet)
 
-    def discard(self) -> None:
-        """Forget all that waits and the record of what was delivered; the caller cancels the timers.
-
-        Verified callbacks stay so.
-        """
-        for delivery in self._deliveries:
-            delivery.cancel()
-        for outlet in self.outlets:
-            outlet.queue.clear()
-            outlet.due.clear()
-            outlet.resting = 0
-            outlet.pump_planned = False
+    def clear(self) -> None:
+        """Forget callbacks, all that waits, and the record of what was delivered; after `close`."""
+        self._outlets.clear()
         self.attempts.clear()
         self.updates_published = self.posts_taken = self.posts_refused = self.updates_given_up = 0
         self.paused = False
 
     async def close(self) -> None:
+        """Stop deliveries and verifications. The caller cancels the timers."""
         tasks = [*self._deliveries, *self._verifications]
         for task in tasks:
             task.cancel()
