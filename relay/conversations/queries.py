@@ -368,17 +368,24 @@ _INSERT_STATUSES = text("""
 
 
 async def statuses_of(
-    work: TenantWork, number_id: UUID, wamid: str
-) -> list[tuple[str, datetime, dict[str, Any]]]:
-    """What Meta reported about this message so far: (status, when, payload)."""
-    rows = await work.execute(
-        select(message_status.c.status, message_status.c.occurred_at, message_status.c.payload).where(
-            message_status.c.tenant_id == work.tenant_id,
-            message_status.c.number_id == number_id,
-            message_status.c.wamid == wamid,
-        )
-    )
-    return [(row.status, row.occurred_at, row.payload) for row in rows]
+    work: TenantWork, keys: Collection[tuple[UUID, str]]
+) -> list[tuple[UUID, str, str, datetime, dict[str, Any]]]:
+    """What Meta reported about these (number, wamid) so far: (number, wamid, status, when, payload)."""
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "numbers": [number_id for number_id, _ in keys],
+        "wamids": [wamid for _, wamid in keys],
+    }
+    rows = await work.execute(_STATUSES_OF, parameters)
+    return [(row.number_id, row.wamid, row.status, row.occurred_at, row.payload) for row in rows]
+
+
+_STATUSES_OF = text("""
+    SELECT s.number_id, s.wamid, s.status, s.occurred_at, s.payload
+    FROM unnest(CAST(:numbers AS uuid[]), CAST(:wamids AS text[])) AS key (number_id, wamid)
+    JOIN message_status s ON s.number_id = key.number_id AND s.wamid = key.wamid
+    WHERE s.tenant_id = :tenant_id
+""").columns(payload=message_status.c.payload.type)
 
 
 async def known_wamids(work: TenantWork, keys: Collection[tuple[UUID, str]]) -> set[tuple[UUID, str]]:

@@ -143,19 +143,17 @@ async def settle_waiting(work: TenantWork, reports: Sequence[StatusReport]) -> N
         await _advance_known(work, reports)
 
 
-async def apply_waiting_statuses(work: TenantWork, number_id: UUID, wamid: str) -> None:
-    """Apply what Meta reported about a message before it got its wamid.
+async def apply_waiting_statuses(work: TenantWork, keys: Collection[tuple[UUID, str]]) -> None:
+    """Apply what Meta reported about messages before they got their (number, wamid).
 
-    Call it in the transaction that stores the wamid, after storing it.
+    Call it in the transaction that stores the wamids, after storing them.
     """
     # A status may be on its way in another transaction that cannot see this wamid yet, nor we the status:
     # both sides take this lock before they look, so one of them sees the other's row.
-    await queries.lock_wamids(work, [_pairing_lock(number_id, wamid)])
-    reports = [
-        StatusReport(number_id, wamid, status, at, payload)
-        for status, at, payload in await queries.statuses_of(work, number_id, wamid)
-    ]
-    await _advance_known(work, reports)
+    await queries.lock_wamids(work, [_pairing_lock(*key) for key in keys])
+    reports = [StatusReport(*row) for row in await queries.statuses_of(work, keys)]
+    if reports:
+        await _advance_known(work, reports)
 
 
 async def advance_status(
@@ -173,8 +171,17 @@ async def advance_status(
     conversation_id = await queries.advance_one(work, message_id, status, at, error)
     if conversation_id is None:
         return False
-    await _announce_moved(work, [(message_id, conversation_id)])
+    await announce_moved(work, [(message_id, conversation_id)])
     return True
+
+
+async def announce_moved(work: TenantWork, moved: Collection[tuple[UUID, UUID]]) -> None:
+    """Tell clients of messages whose row changed, (message, conversation), and of lists that show them."""
+    for message_id, _ in moved:
+        work.changed("message", message_id)
+    if moved:
+        for conversation_id in await queries.bump_where_newest(work, moved):
+            work.changed("conversation", conversation_id)
 
 
 async def mark_read(database: Database, tenant_id: UUID, conversation_id: UUID, message_id: UUID) -> None:
@@ -205,16 +212,8 @@ async def _advance_known(work: TenantWork, reports: Sequence[StatusReport]) -> l
         error = send_error(report.payload) if status is DeliveryStatus.FAILED else None
         best[key] = queries.Move(*key, status, report.occurred_at, error)
     if best:
-        await _announce_moved(work, await queries.advance(work, list(best.values())))
+        await announce_moved(work, await queries.advance(work, list(best.values())))
     return unknown
-
-
-async def _announce_moved(work: TenantWork, moved: Collection[tuple[UUID, UUID]]) -> None:
-    for message_id, _ in moved:
-        work.changed("message", message_id)
-    if moved:
-        for conversation_id in await queries.bump_where_newest(work, moved):
-            work.changed("conversation", conversation_id)
 
 
 def send_error(status: dict[str, Any]) -> SendError:
