@@ -76,31 +76,6 @@ def upgrade() -> None:
             f"CREATE TABLE webhook_raw_{day:%Y%m%d} PARTITION OF webhook_raw"
             f" FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
         )
-    _create_job_tables()
-
-
-def _create_job_tables() -> None:
-    """SAQ's own tables (its migrations 1 to 3): made here, because its workers would race each other to it."""
-    op.execute("CREATE SCHEMA jobs")
-    op.execute(
-        "CREATE TABLE jobs.saq_jobs (key text PRIMARY KEY, lock_key serial NOT NULL, job bytea NOT NULL,"
-        " queue text NOT NULL, status text NOT NULL, priority smallint NOT NULL DEFAULT 0, group_key text,"
-        " scheduled bigint NOT NULL DEFAULT extract(epoch FROM now()), expire_at bigint)"
-    )
-    op.execute("CREATE INDEX saq_jobs_status_queue_group_key_idx ON jobs.saq_jobs (status, queue, group_key)")
-    op.execute(
-        "CREATE INDEX saq_jobs_status_queue_priority_scheduled_idx"
-        " ON jobs.saq_jobs (status, queue, priority, scheduled)"
-    )
-    op.execute(
-        "CREATE TABLE jobs.saq_stats (worker_id text PRIMARY KEY, stats jsonb, expire_at bigint,"
-        " metadata jsonb, queue_key text)"
-    )
-    op.execute("CREATE INDEX saq_stats_expire_at_idx ON jobs.saq_stats (expire_at)")
-    op.execute("CREATE INDEX saq_stats_queue_key_idx ON jobs.saq_stats (queue_key)")
-    op.execute(f"GRANT USAGE ON SCHEMA jobs TO {SYSTEM}")
-    op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA jobs TO {SYSTEM}")
-    op.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA jobs TO {SYSTEM}")
 
 
 def _create_tables() -> None:
