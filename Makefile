@@ -36,7 +36,7 @@ faults: ## the long fault runs
 
 bench: ## benchmarks, as tables
 	$(SET_UP) bench
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@$(BIN)/python tests/bench/run.py $(ARGS)
 
 lock: ## lock files from pyproject.toml; ARGS=--upgrade takes newer versions
 	$(SET_UP) check
