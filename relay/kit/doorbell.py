@@ -12,6 +12,7 @@ wait for each other.
 import asyncio
 import contextlib
 import random
+import secrets
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
@@ -36,8 +37,8 @@ OnHead = Callable[[FeedHead], None]
 OnRevoked = Callable[[UUID], None]
 
 CHANNEL: Final = "relaydesk_doorbell"
-PAYLOAD_MAX_BYTES: Final = 7_500
-"""NOTIFY takes less than 8,000 bytes."""
+TOKENS_MAX_BYTES: Final = 7_400
+"""In one message. NOTIFY takes less than 8,000 bytes."""
 QUIET_SECONDS: Final = 0.05
 """A tenant, topic or session is announced to other processes at most once in this time."""
 GATHER_SECONDS: Final = 0.005
@@ -64,6 +65,7 @@ class Doorbell(ABC):
     def __init__(self) -> None:
         self.connected = False
         """Whether rings of other processes arrive; while they do not, the poll stands in."""
+        self._sender = secrets.token_hex(4)  # begins each message, so that a process skips its own
         self._on_head: dict[UUID, set[OnHead]] = defaultdict(set)
         self._on_revoked: set[OnRevoked] = set()
         self._heard: dict[UUID, FeedHead] = {}
@@ -147,10 +149,12 @@ class Doorbell(ABC):
 
     async def stop(self) -> None:
         """Publish what still waits, for a second at most, and close. Without `start` it does just that."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        while self._tasks:
+            # Again and again: the Redis client now and then swallows a cancellation while it connects.
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.1)
+            self._tasks = [task for task in self._tasks if not task.done()]
         with contextlib.suppress(*self.errors):  # failure policy: open, as in `_keep`
             async with asyncio.timeout(1):
                 while self._unpublished:
@@ -234,7 +238,7 @@ class Doorbell(ABC):
         """Publish as many as fit into one payload and return their keys; raises one of `errors`."""
         payload, keys = _pack(messages)
         sent = {key: messages[key] for key in keys}
-        await self._publish(payload)
+        await self._publish(f"{self._sender} {payload}")
         for key in keys:
             if self._unpublished.get(key) == sent[key]:  # else it was rung again meanwhile
                 del self._unpublished[key]
@@ -255,8 +259,11 @@ class Doorbell(ABC):
     # --- hearing --------------------------------------------------------------------------------------
 
     def _hear(self, payload: str) -> None:
-        """Take one message of another process, or of this one again."""
-        for token in payload.split(" "):
+        """Take one message; this process has heard its own before they left."""
+        sender, *tokens = payload.split(" ")
+        if sender == self._sender:
+            return
+        for token in tokens:
             try:
                 kind, name, value = token[:1], *token[1:].split("=", 1)
                 match kind:
@@ -355,7 +362,7 @@ def _pack(messages: Mapping[str, str]) -> tuple[str, list[str]]:
     for key, value in messages.items():
         token = f"{key}={value}"
         size += len(token) + 1
-        if size > PAYLOAD_MAX_BYTES:
+        if size > TOKENS_MAX_BYTES:
             break
         tokens.append(token)
         keys.append(key)
