@@ -68,6 +68,21 @@ async def resolve(work: TenantWork, people: Sequence[tuple[str, Person]]) -> tup
     return [holders[keys[0]] for keys in wanted], altered
 
 
+async def link(work: TenantWork, people: Sequence[tuple[str, Person]]) -> set[UUID]:
+    """Note what is new about people who have a contact already; returns the contacts that changed."""
+    wanted = {person: person[1].keys(person[0]) for person in people}
+    several = {person: keys for person, keys in wanted.items() if len(keys) > 1}
+    if not several:
+        return set()
+    holders = await queries.holders(work, {key for keys in several.values() for key in keys})
+    news = [
+        person
+        for person, keys in several.items()
+        if any(key in holders for key in keys) and not _settled([keys], holders)
+    ]
+    return (await resolve(work, news))[1] if news else set()
+
+
 async def rename(work: TenantWork, names: Mapping[UUID, str]) -> set[UUID]:
     """Take over profile names; returns the contacts whose name is new."""
     return await queries.rename(work, list(names.keys()), list(names.values()))

@@ -12,13 +12,14 @@ from uuid import UUID
 from relay.conversations import contacts, queries
 from relay.conversations.contacts import Person
 from relay.kit import ids
+from relay.kit.cursor import Position, decode, encode
 from relay.kit.db import Database, TenantWork
 from relay.kit.lanes import lane_hash
 from relay.kit.problem import ProblemError
 from relay.meta import errors
 from shared.content import Content
 from shared.delivery import RANK, DeliveryStatus
-from shared.wire.inbox import SendError
+from shared.wire.inbox import ConversationPage, MessagePage, SendError
 from shared.wire.problem import Code
 
 
@@ -117,6 +118,14 @@ async def _find_or_start(
     return [known[pair] for pair in pairs]
 
 
+async def link_identities(work: TenantWork, people: Sequence[tuple[str, Person]]) -> None:
+    """Note further identities of people already known, each given with its business portfolio."""
+    altered = await contacts.link(work, people)
+    if altered:
+        for conversation_id in await queries.bump_conversations_of(work, altered):
+            work.changed("conversation", conversation_id)
+
+
 async def record_statuses(work: TenantWork, reports: Sequence[StatusReport]) -> list[StatusReport]:
     """Keep what Meta reported and move the messages that are known; returns the reports of unknown ones.
 
@@ -182,6 +191,32 @@ async def announce_moved(work: TenantWork, moved: Collection[tuple[UUID, UUID]])
     if moved:
         for conversation_id in await queries.bump_where_newest(work, moved):
             work.changed("conversation", conversation_id)
+
+
+async def list_conversations(
+    database: Database, tenant_id: UUID, cursor: str | None, limit: int
+) -> ConversationPage:
+    """A page of the inbox, newest activity first. Raises ProblemError `invalid_cursor`."""
+    before = None if cursor is None else decode(cursor)
+    async with database.tenant(tenant_id) as work:
+        rows = await queries.conversation_page(work, limit + 1, before)
+    items = rows[:limit]
+    more = encode(Position(items[-1].last_activity_at, items[-1].id)) if len(rows) > limit else None
+    return ConversationPage(items, more)
+
+
+async def list_messages(
+    database: Database, tenant_id: UUID, conversation_id: UUID, cursor: str | None, limit: int
+) -> MessagePage:
+    """A page of a timeline, newest first. Raises ProblemError `invalid_cursor` or `not_found`."""
+    before = None if cursor is None else decode(cursor)
+    async with database.tenant(tenant_id) as work:
+        rows = await queries.message_page(work, conversation_id, limit + 1, before)
+        if not rows and not await queries.conversation_exists(work, conversation_id):
+            raise ProblemError(Code.NOT_FOUND, "There is no such conversation.")
+    items = rows[:limit]
+    more = encode(Position(items[-1].sent_at, items[-1].id)) if len(rows) > limit else None
+    return MessagePage(items, more)
 
 
 async def mark_read(database: Database, tenant_id: UUID, conversation_id: UUID, message_id: UUID) -> None:
