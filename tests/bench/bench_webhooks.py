@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -140,7 +141,7 @@ def start_all(
     }
     stack.enter_context(running(["node", str(PEER / "server.js")], node))
     for contestant in (ours, bare, peer):
-        wait_for(lambda port=contestant.port: answers_http(port), contestant.name)
+        wait_for(partial(answers_http, contestant.port), contestant.name)
     return database
 
 
