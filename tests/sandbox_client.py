@@ -95,7 +95,7 @@ class SandboxClient:
 
     async def use_callback(self, callback: "Callback", **changes: Any) -> None:
         """Point the demo app at a receiver."""
-        await self.control("PUT", f"apps/{self.facts.app_id}", {"callback_url": callback.url, **changes})
+        await self.control("PATCH", f"apps/{self.facts.app_id}", {"callback_url": callback.url, **changes})
 
     async def add_number(self, **fields: Any) -> dict[str, Any]:
         number: dict[str, Any] = await self.control("POST", "numbers", fields)

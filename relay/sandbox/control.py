@@ -6,11 +6,12 @@ import logging
 import time
 from typing import Annotated, Any
 
-from litestar import Litestar, Router, delete, get, post, put
+from litestar import Litestar, Router, delete, get, patch, post, put
 from litestar.exceptions import HTTPException, NotFoundException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.params import Dependency, Parameter
 from litestar.types import Scope
+from msgspec import UNSET
 
 from relay.sandbox import control_bodies as bodies
 from relay.sandbox.callback_client import check_url
@@ -45,14 +46,19 @@ async def say(data: bodies.Say, sandbox: TheSandbox) -> bodies.Said:
     return bodies.Said(wamid, customer.shown_phone, user_id, number.id)
 
 
-@put("/customers/{reference:str}", summary="Set up a customer by phone number or BSUID")
-async def set_customer(reference: str, data: bodies.NewCustomer, sandbox: TheSandbox) -> bodies.CustomerView:
+@patch("/customers/{reference:str}", summary="Set up a customer by phone number or BSUID")
+async def change_customer(
+    reference: str, data: bodies.CustomerChange, sandbox: TheSandbox
+) -> bodies.CustomerView:
     customer = _customer(sandbox, reference, sandbox.world.number(None))
-    if data.name is not None:
+    if data.name is not UNSET:
         customer.name = data.name
-    if data.identity is not None:
+    if data.identity is not UNSET:
         _set_identity(customer, data.identity)
-    customer.read_receipts, customer.exists = data.read_receipts, data.exists
+    if data.read_receipts is not UNSET:
+        customer.read_receipts = data.read_receipts
+    if data.exists is not UNSET:
+        customer.exists = data.exists
     return _customer_view(customer)
 
 
@@ -190,8 +196,8 @@ async def post_number(data: bodies.NewNumber, sandbox: TheSandbox) -> bodies.Num
     return add_number(sandbox, data)
 
 
-@put("/apps/{app_id:str}", summary="Change an app: callback, verify token, secret, fields")
-async def put_app(app_id: str, data: bodies.AppChange, sandbox: TheSandbox) -> bodies.AppView:
+@patch("/apps/{app_id:str}", summary="Change an app: callback, verify token, secret, fields")
+async def change_app(app_id: str, data: bodies.AppChange, sandbox: TheSandbox) -> bodies.AppView:
     app = app_of(sandbox, app_id)
     _check_callback(data.callback_url)
     app.secret = data.app_secret or app.secret
@@ -313,10 +319,10 @@ def build_control(sandbox: Sandbox) -> Litestar:
         return sandbox
 
     handlers = [
-        say, set_customer, list_customers, start_people, stop_people, list_sends, count_recipients,
+        say, change_customer, list_customers, start_people, stop_people, list_sends, count_recipients,
         get_settings, put_settings, add_fault, list_faults, clear_faults,
         publish_raw, send_body, list_attempts, pause, resume,
-        get_tenants, post_number, put_app, verify_app, get_stats, wait_until_quiet, reset,
+        get_tenants, post_number, change_app, verify_app, get_stats, wait_until_quiet, reset,
     ]  # fmt: skip
     return Litestar(
         [Router("/_sandbox", route_handlers=handlers, dependencies={"sandbox": provide_sandbox})],

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from relay.sandbox.faults import Fault
 from relay.sandbox.state import IdentityMode, Send
@@ -39,14 +40,14 @@ class Said(msgspec.Struct):
     phone_number_id: str
 
 
-class NewCustomer(Request):
+class CustomerChange(Request):
     """Values left out stay as they are."""
 
-    name: str | None = None
-    identity: IdentityMode | None = None
-    read_receipts: bool | None = None
-    """None for a customer who follows the settings."""
-    exists: bool = True
+    name: str | UnsetType = UNSET
+    identity: IdentityMode | UnsetType = UNSET
+    read_receipts: bool | UnsetType | None = UNSET
+    """None: as the settings say."""
+    exists: bool | UnsetType = UNSET
     """False: not on WhatsApp (131026)."""
 
 
@@ -80,7 +81,7 @@ class NewNumber(Request):
 
 
 class AppChange(Request):
-    """Values left out stay as they are. Setting a callback or a verify token starts the verification anew."""
+    """Values left out stay as they are. A new callback or verify token is verified before it is used."""
 
     callback_url: str | None = None
     verify_token: str | None = None

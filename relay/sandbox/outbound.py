@@ -75,7 +75,6 @@ class Outbound:
             self._world.wamid(customer, TO_USER),
             number,
             customer,
-            message.phone is not None,
             "text",
             message.body,
             message.context,

@@ -86,7 +86,6 @@ class Send:
     wamid: str
     number: Number
     customer: Customer
-    by_phone: bool
     type: str
     body: str
     context: str | None

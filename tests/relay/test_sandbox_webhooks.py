@@ -135,7 +135,7 @@ async def test_failed_statuses_have_errors_and_no_contacts(
 async def test_read_receipts_can_be_off(sandbox: SandboxClient, callback: Callback) -> None:
     await sandbox.use_callback(callback)
     await sandbox.settings(**AT_ONCE, read_receipts=False)
-    await sandbox.control("PUT", "customers/4915550100999", {"read_receipts": True})
+    await sandbox.control("PATCH", "customers/4915550100999", {"read_receipts": True})
     for customer in (CUSTOMER, "4915550100999"):
         await sandbox.say(customer, "Hi")
         await sandbox.send_text(customer)
