@@ -1,0 +1,1 @@
+"""The main window: `window` puts the parts together, `rail`, `banner`, `chat_pane`, `shortcuts` are the parts."""

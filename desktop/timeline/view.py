@@ -17,6 +17,7 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPaintEvent,
+    QPalette,
     QResizeEvent,
     QWheelEvent,
 )
@@ -84,8 +85,9 @@ class MessageView(QAbstractScrollArea):
         self._jump.clicked.connect(self.jump_to_newest)
         feed.opened.connect(self._on_opened)
         feed.changed.connect(self.refresh)
-        theme().changed.connect(self._forget_layouts)
+        theme().changed.connect(self._on_theme_changed)
         accessible.install()
+        self._colour_edges()
         self._on_opened()
 
     # --- what others may ask ----------------------------------------------------------------------
@@ -249,6 +251,16 @@ class MessageView(QAbstractScrollArea):
             window.trim_older(TRIM_ABOVE)
         else:
             window.trim_newer(TRIM_ABOVE)
+
+    def _on_theme_changed(self) -> None:
+        self._colour_edges()
+        self._forget_layouts()
+
+    def _colour_edges(self) -> None:
+        """The scroll bar stands on the chat's ground."""
+        colours = QPalette(self.palette())
+        colours.setColor(QPalette.ColorRole.Window, theme().tokens.chat_background)
+        self.setPalette(colours)
 
     def _forget_layouts(self) -> None:
         """Lay everything out anew: another zoom, direction or theme."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QDir, QObject, Qt, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory
 
@@ -48,6 +48,7 @@ class Theme(QObject):
         """Give `app` its style, fonts and colours; needed once, before the first widget."""
         app.setStyle(QStyleFactory.create("Fusion"))
         type_scale.install_fonts(app)
+        QDir.setSearchPaths("ui-icons", [str(_STYLE_SHEET.with_name("icons"))])
         app.setStyleSheet(_STYLE_SHEET.read_text(encoding="utf-8"))
         if self._followed is not app:
             app.styleHints().colorSchemeChanged.connect(self._on_system_changed)

@@ -1,12 +1,11 @@
 """Short notes at the bottom of a window: one bus, replaced by key; errors stay until closed.
 
-Each is announced to screen readers. `Toasts` is a transparent overlay that follows its parent's size and
-takes no clicks beside its cards.
+Each is announced to screen readers.
 """
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
@@ -21,9 +20,12 @@ _WIDTH = 420
 class Toasts(QObject):
     """Shows notes over `parent`."""
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, area: QWidget) -> None:
+        """The notes stand at the bottom of `area` while that is visible, else of `parent`."""
         super().__init__(parent)
         self._over = parent
+        self._area = area
+        area.installEventFilter(self)
         self._cards: dict[str, _Toast] = {}
         parent.installEventFilter(self)
 
@@ -68,12 +70,14 @@ class Toasts(QObject):
         return False
 
     def _place(self) -> None:
-        bottom = self._over.height() - SPACE_4
+        area = self._area if self._area.isVisible() else self._over
+        corner = area.mapTo(self._over, QPoint()) if area is not self._over else QPoint()
+        bottom = corner.y() + area.height() - SPACE_4
         for card in reversed(self._cards.values()):
-            card.setFixedWidth(min(_WIDTH, self._over.width() - 2 * SPACE_4))
+            card.setFixedWidth(min(_WIDTH, area.width() - 2 * SPACE_4))
             card.adjustSize()
             bottom -= card.height()
-            card.move((self._over.width() - card.width()) // 2, bottom)
+            card.move(corner.x() + (area.width() - card.width()) // 2, bottom)
             card.raise_()
             bottom -= SPACE_2
 
@@ -97,7 +101,7 @@ class _Toast(Card):
         row.setSpacing(SPACE_3)
         row.addWidget(
             IconMark("alert" if error else "info", 20, "danger_text" if error else "accent_text"),
-            alignment=Qt.AlignmentFlag.AlignTop,
+            alignment=Qt.AlignmentFlag.AlignTop if text else Qt.AlignmentFlag.AlignVCenter,
         )
         words = QVBoxLayout()
         words.setSpacing(2)
@@ -114,10 +118,10 @@ class _Toast(Card):
             self._run = run
             button = Button(label, Kind.PLAIN)
             button.clicked.connect(self._on_action)
-            row.addWidget(button)
+            row.addWidget(button, alignment=Qt.AlignmentFlag.AlignVCenter)
         close = IconButton("close", "Close this note", 28, token="icon_muted")
         close.clicked.connect(self.close_itself)
-        row.addWidget(close, alignment=Qt.AlignmentFlag.AlignTop)
+        row.addWidget(close, alignment=Qt.AlignmentFlag.AlignTop if text else Qt.AlignmentFlag.AlignVCenter)
 
     def close_itself(self) -> None:
         # Later: the button that was pressed must not be destroyed inside its own signal.

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from desktop.ui import icon
 from desktop.ui.buttons import Button, Kind
+from desktop.ui.text import isolate
 from desktop.ui.theme import theme
 from desktop.ui.type_scale import RADIUS, SPACE_2, SPACE_3, SPACE_4, Role, font
 
@@ -57,7 +58,9 @@ class ElidedLabel(Label):
         shown = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
         self.setToolTip("" if shown == self.text() else self.text())
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
-        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeading, shown)
+        side = Qt.AlignmentFlag.AlignRight if self.isRightToLeft() else Qt.AlignmentFlag.AlignLeft
+        flags = side | Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignVCenter
+        painter.drawText(self.rect(), flags, isolate(shown))
         painter.end()
 
 
@@ -186,5 +189,5 @@ class EmptyState(QWidget):
 class Card(Panel):
     """A raised panel with rounded corners."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("surface_raised", parent, radius=RADIUS + 4, outline="border")
+    def __init__(self, parent: QWidget | None = None, token: str = "surface_raised") -> None:
+        super().__init__(token, parent, radius=RADIUS + 4, outline="border")

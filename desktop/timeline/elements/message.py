@@ -28,7 +28,7 @@ class TextElement(MessageElement):
         link = self._tokens.bubble_out_link if self.is_outbound else self._tokens.bubble_in_link
         large = big_emoji_count(body)
         if large:
-            return TextBlock(Marked(body.strip(), ()), metrics.emoji[large - 1], metrics.code, link, 0)
+            return TextBlock(Marked(body.strip(), ()), metrics.emoji[large - 1], metrics.code, link, None)
         return TextBlock(parse(body), metrics.body, metrics.code, link, metrics.line_gap)
 
 

@@ -5,19 +5,22 @@ from math import ceil
 from typing import Final
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QPainter, QTextCharFormat, QTextLayout, QTextLine, QTextOption
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QTextCharFormat, QTextLayout, QTextLine, QTextOption
 
 from desktop.timeline.marks import Marked, Span, Style
 from desktop.ui.text import Utf16Map, is_right_to_left, utf16_length
 
 _LINE_BREAK: Final = "\u2028"
 _CODE_RADIUS: Final = 4.0
+_BLOCK_PAD: Final = 4
+_TALL: Final = 1.3
 
 
 class TextBlock:
     """Text laid out for a width. Positions are UTF-16 units, as Qt counts them.
 
-    `used_width` is what the longest line needs, `last_line_width` what the last one needs.
+    `used_width` is what the longest line needs, `last_line_width` what the last one needs. `gap` is added
+    between lines; None leaves each line its own height (for large emoji).
     """
 
     __slots__ = (
@@ -26,6 +29,8 @@ class TextBlock:
         "_laid_width",
         "_layout",
         "_links",
+        "_natural",
+        "_pitch",
         "_text",
         "_tops",
         "_wrapped",
@@ -36,10 +41,12 @@ class TextBlock:
         "used_width",
     )
 
-    def __init__(self, marked: Marked, font: QFont, code_font: QFont, link_colour: QColor, gap: float) -> None:
+    def __init__(self, marked: Marked, font: QFont, code_font: QFont, link_colour: QColor, gap: float | None) -> None:
         self._text = marked.text
         self.length = utf16_length(marked.text)
-        self._gap = gap
+        self._gap = gap or 0.0
+        self._natural = gap is None
+        self._pitch = QFontMetricsF(font).height()
         self.right_to_left = is_right_to_left(marked.text)
         self._layout = QTextLayout(marked.text.replace("\n", _LINE_BREAK), font)
         self._layout.setCacheEnabled(True)
@@ -73,11 +80,18 @@ class TextBlock:
         layout.beginLayout()
         while (line := layout.createLine()).isValid():
             line.setLineWidth(width)
-            line.setPosition(QPointF(0, top))
+            if self._begins_block(line):
+                top += _BLOCK_PAD
+            # Lines stand at one distance, whatever fonts are in them; only tall scripts get more room.
+            pitch = self._pitch if line.height() < self._pitch * _TALL else self._pitch * _TALL
+            pitch = max(pitch, line.height()) if self._natural else pitch
+            line.setPosition(QPointF(0, top + (pitch - line.height()) / 2))
             self._tops.append(top)
             last = line.naturalTextWidth()
             used = max(used, last)
-            top += ceil(line.height() + self._gap)
+            top += ceil(pitch) + self._gap
+            if self._ends_block(line):
+                top += _BLOCK_PAD
         layout.endLayout()
         self._laid_width = width
         self._wrapped = len(self._tops) > self._text.count("\n") + 1
@@ -173,6 +187,13 @@ class TextBlock:
         """Lines were laid out in `_laid_width`, and right-to-left ones start at its right end."""
         return box_width - self._laid_width if self.right_to_left else 0
 
+    def _begins_block(self, line: QTextLine) -> bool:
+        return any(is_block and start == line.textStart() for start, _, is_block in self._code)
+
+    def _ends_block(self, line: QTextLine) -> bool:
+        end_of_line = line.textStart() + line.textLength()
+        return any(is_block and line.textStart() < end <= end_of_line for _, end, is_block in self._code)
+
     def _line_at(self, y: float) -> QTextLine:
         return self._layout.lineAt(max(0, bisect_right(self._tops, y) - 1))
 
@@ -183,8 +204,9 @@ class TextBlock:
             first = self._layout.lineForTextPosition(start).lineNumber()
             last = self._layout.lineForTextPosition(max(start, end - 1)).lineNumber()
             if is_block:
-                top, below = self._tops[first], self._layout.lineAt(last)
-                rects.append(QRectF(-5, top - 3, box_width + 10, below.y() + below.height() - top + 6))
+                above, below = self._layout.lineAt(first), self._layout.lineAt(last)
+                height = below.y() + below.height() - above.y()
+                rects.append(QRectF(-5, above.y() - _BLOCK_PAD, box_width + 10, height + 2 * _BLOCK_PAD))
                 continue
             for number in range(first, last + 1):
                 line = self._layout.lineAt(number)
@@ -213,6 +235,7 @@ def _format(span: Span, code_font: QFont, link_colour: QColor) -> QTextCharForma
             made.setFontStrikeOut(True)
         case Style.CODE | Style.BLOCK:
             made.setFontFamilies(code_font.families())
+            made.setProperty(QTextCharFormat.Property.FontPixelSize, code_font.pixelSize())
             made.setFontFixedPitch(True)
         case Style.LINK:
             made.setForeground(link_colour)
