@@ -11,6 +11,8 @@ from shared.content import Content, TextContent, UnknownContent
 
 _MILLISECONDS_FROM: Final = 10**12
 """A Unix time from here on is in milliseconds; in seconds it would be the year 33658."""
+_SECONDS_FROM: Final = 10**9
+"""WhatsApp is younger than this Unix time (2001)."""
 _FUTURE_TOLERANCE: Final = timedelta(days=1)
 
 Object = dict[str, Any]
@@ -133,7 +135,7 @@ def meta_time(value: object, received_at: datetime) -> datetime:
         at = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return received_at
-    return at if seconds > 0 and at < received_at + _FUTURE_TOLERANCE else received_at
+    return at if seconds >= _SECONDS_FROM and at < received_at + _FUTURE_TOLERANCE else received_at
 
 
 def _content(message: Object) -> Content:
