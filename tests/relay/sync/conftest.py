@@ -103,10 +103,16 @@ async def start_doorbell() -> AsyncIterator[OpenDoorbell]:
 
 
 @pytest.fixture(params=["postgres", "redis"])
-def another_process(request: pytest.FixtureRequest, start_doorbell: OpenDoorbell) -> OpenDoorbell:
-    """Open doorbells of one installation, each like that of another process; on both back ends in turn."""
+def new_doorbell(request: pytest.FixtureRequest) -> Callable[[], Doorbell]:
+    """Makes doorbells of one installation, on both back ends in turn."""
     if request.param == "redis":
         redis: RedisServer = request.getfixturevalue("redis_server")
-        return lambda read_heads=_no_heads: start_doorbell(open_doorbell("", redis.url), read_heads)
+        return lambda: open_doorbell("", redis.url)
     database: TestDatabase = request.getfixturevalue("fresh_database")
-    return lambda read_heads=_no_heads: start_doorbell(open_doorbell(database.dsn, None), read_heads)
+    return lambda: open_doorbell(database.dsn, None)
+
+
+@pytest.fixture
+def another_process(new_doorbell: Callable[[], Doorbell], start_doorbell: OpenDoorbell) -> OpenDoorbell:
+    """Starts a doorbell like that of another process."""
+    return lambda read_heads=_no_heads: start_doorbell(new_doorbell(), read_heads)

@@ -66,6 +66,7 @@ async def test_late_and_repeated_rings_are_not_passed_on(another_process: OpenDo
 async def test_rings_of_a_busy_tenant_are_gathered_and_the_first_goes_at_once(
     another_process: OpenDoorbell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doorbell_module, "QUIET_SECONDS", 1.0)
     ringer, listener = await another_process(), await another_process()
     tenant_id = new_id()
     published: list[str] = []
@@ -78,31 +79,29 @@ async def test_rings_of_a_busy_tenant_are_gathered_and_the_first_goes_at_once(
     monkeypatch.setattr(ringer, "_publish", counted)
     heard: list[FeedHead] = []
     with listener.watch(tenant_id, heard.append):
-        for seq in range(1, 201):
+        ringer.ring({tenant_id: FeedHead(EPOCH, 1)})
+        await eventually(lambda: bool(heard), 0.9)
+        for seq in range(2, 201):
             ringer.ring({tenant_id: FeedHead(EPOCH, seq)})
-            if seq == 1:
-                started = time.monotonic()
-                await eventually(lambda: bool(heard))
-                assert time.monotonic() - started < doorbell_module.QUIET_SECONDS, "the first must not wait"
             await asyncio.sleep(0.001)
         await eventually(lambda: heard[-1].seq == 200)
-        lasted = time.monotonic() - started
-    assert len(published) <= lasted / doorbell_module.QUIET_SECONDS + 2
+    assert len(published) <= 3
 
 
-async def test_a_quiet_tenant_does_not_wait_for_a_busy_one(another_process: OpenDoorbell) -> None:
+async def test_a_quiet_tenant_does_not_wait_for_a_busy_one(
+    another_process: OpenDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell_module, "QUIET_SECONDS", 5.0)
     ringer, listener = await another_process(), await another_process()
     busy, quiet = new_id(), new_id()
-    heard: list[float] = []
-    with listener.watch(quiet, lambda _head: heard.append(time.monotonic())):
+    heard: list[FeedHead] = []
+    with listener.watch(quiet, heard.append):
         ringer.ring({busy: FeedHead(EPOCH, 1)})
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         ringer.ring({busy: FeedHead(EPOCH, 2)})  # waits for the end of its quiet time
-        await asyncio.sleep(0.001)
-        started = time.monotonic()
+        await asyncio.sleep(0.1)
         ringer.ring({quiet: FeedHead(EPOCH, 1)})
-        await eventually(lambda: bool(heard))
-    assert heard[0] - started < 0.03
+        await eventually(lambda: bool(heard), 2)
 
 
 async def test_many_tenants_travel_in_few_messages_below_the_limit(
@@ -138,9 +137,9 @@ async def test_topics_wake_and_a_ring_between_two_waits_counts(another_process: 
 
     asyncio.get_running_loop().call_later(0.05, lambda: ringer.ring({}, ["webhook"]))
     asyncio.get_running_loop().call_later(0.1, lambda: ringer.ring({}, ["send"]))
-    assert 0.05 < await woken_after("send") < 1
+    assert 0.09 < await woken_after("send") < 4, "the other topic does not count"
     worker.ring({}, ["send"])  # while the worker works
-    assert await woken_after("send") < 0.01
+    assert await woken_after("send") < 4
     started = time.monotonic()
     await worker.wait("send", 0.1)
     assert time.monotonic() - started >= 0.09, "nothing was rung"
