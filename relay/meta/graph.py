@@ -16,9 +16,6 @@ import msgspec
 from relay.meta.error_table import Meaning
 from relay.meta.errors import classify
 
-TOTAL_SECONDS: Final = 20.0
-"""Longest a call may take, from waiting for a connection to the last byte of the answer."""
-
 _TIMEOUTS: Final = httpx.Timeout(connect=5.0, pool=5.0, write=10.0, read=15.0)
 # A reused connection that the other side has just closed makes a send ambiguous, so ours expire first.
 _KEEPALIVE_SECONDS: Final = 10.0
@@ -85,8 +82,14 @@ class Credentials:
 class GraphClient:
     """One client, with one pool of connections, for a whole process."""
 
-    def __init__(self, base_url: str, version: str, *, max_connections: int = 100) -> None:
-        """`base_url` is `https://graph.facebook.com` or a stand-in; `version` is like `v26.0`."""
+    def __init__(
+        self, base_url: str, version: str, *, total_seconds: float = 20.0, max_connections: int = 100
+    ) -> None:
+        """`base_url` is `https://graph.facebook.com` or a stand-in; `version` is like `v26.0`.
+
+        `total_seconds`: longest a call may take, from waiting for a connection to the answer's last byte.
+        """
+        self._total_seconds = total_seconds
         self._http = httpx.AsyncClient(
             base_url=f"{base_url.rstrip('/')}/{version}/",
             timeout=_TIMEOUTS,
@@ -101,7 +104,7 @@ class GraphClient:
     async def send_message(self, sender: Credentials, body: Mapping[str, Any]) -> SendResult:
         """`POST /{phone_number_id}/messages`, once. Failures of the network are results, not exceptions."""
         try:
-            async with asyncio.timeout(TOTAL_SECONDS):
+            async with asyncio.timeout(self._total_seconds):
                 response = await self._http.post(
                     f"{sender.phone_number_id}/messages",
                     content=msgspec.json.encode(body),

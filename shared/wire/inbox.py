@@ -106,6 +106,12 @@ class SendMessageRequest(msgspec.Struct, frozen=True):
     seen_message_id: UUID | None = None
 
 
+class SendAgainRequest(msgspec.Struct, frozen=True):
+    """For a message that failed or is unconfirmed; sent again, the latter may arrive twice."""
+
+    may_arrive_twice: bool = False
+
+
 class MarkReadRequest(msgspec.Struct, frozen=True):
     """The agent has seen everything up to and including this message."""
 
