@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import random
 import time
 from typing import Any, Final
 
@@ -28,9 +27,7 @@ async def send_message(call: Call, number: Number) -> Reply | dict[str, Any]:
             raise GraphError(131009, "No message with this id was received by this phone number.")
         return dict(_SUCCESS)
     send, faults = sandbox.outbound.accept(number, wanted)
-    least, most = sandbox.settings.answer_seconds
-    if most:
-        await asyncio.sleep(random.uniform(least, most))  # noqa: S311
+    await asyncio.sleep(sandbox.outbound.answer_pause())
     contact = {"input": wanted.to}
     if wanted.phone is not None:
         contact["wa_id"] = wanted.phone

@@ -86,6 +86,10 @@ class Outbound:
         self._plan(send, faults, inside=inside)
         return send, faults
 
+    def answer_pause(self) -> float:
+        """Seconds that the answer to a send takes."""
+        return self._rng.uniform(*self._settings.answer_seconds)
+
     def _customer(self, number: Number, message: TextMessage) -> Customer:
         if message.phone is not None:
             return self._world.by_phone(message.phone)

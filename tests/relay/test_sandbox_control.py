@@ -85,6 +85,13 @@ async def test_html_errors_and_delays(sandbox: SandboxClient) -> None:
     assert time.monotonic() - started >= 0.4
 
 
+async def test_slow_answers(sandbox: SandboxClient) -> None:
+    await sandbox.settings(answer_seconds=[0.3, 0.3])
+    started = time.monotonic()
+    assert (await sandbox.send_text(CUSTOMER)).status_code == 200
+    assert time.monotonic() - started >= 0.3
+
+
 async def test_failures_by_status(sandbox: SandboxClient, callback: Callback) -> None:
     await sandbox.settings(**AT_ONCE)
     await sandbox.use_callback(callback)
