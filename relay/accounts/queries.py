@@ -274,7 +274,9 @@ async def revoke(work: TenantWork, session_id: UUID, reason: str) -> bool:
 async def sessions_revoked_within(work: SystemWork, window: timedelta) -> Sequence[UUID]:
     """Device sessions revoked in the last `window`."""
     result = await work.execute(
-        text("SELECT id FROM device_session WHERE revoked_at > clock_timestamp() - CAST(:window AS interval)"),
+        text(
+            "SELECT id FROM device_session WHERE revoked_at > clock_timestamp() - CAST(:window AS interval)"
+        ),
         {"window": window},
     )
     return result.scalars().all()
