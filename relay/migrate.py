@@ -77,6 +77,11 @@ def migrate(dsn: str) -> str:
     raise AssertionError("unreachable")
 
 
+def fits_schema(ours: int, found: int, oldest: int) -> bool:
+    """Whether a release that knows migration `ours` may run on a schema at `found`, open back to `oldest`."""
+    return oldest <= ours <= found
+
+
 def check_schema(connection: psycopg.Connection) -> None:
     """Refuse a schema that is older than this release, or too new for it. Raises DatabaseRefusedError.
 
@@ -100,7 +105,7 @@ def check_schema(connection: psycopg.Connection) -> None:
             f"The database's schema is at migration {found:04}, this release needs {ours:04}."
             " Run: relay migrate"
         )
-    if oldest > ours:
+    if not fits_schema(ours, found, oldest):
         raise DatabaseRefusedError(
             f"The database's schema ({found:04}) needs a release that knows migration {oldest:04} at least;"
             f" this one knows {ours:04}. Install a newer release."

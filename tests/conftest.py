@@ -4,6 +4,7 @@ A template database is migrated once per state of the schema's sources; each wor
 happen under a file lock, so that workers (and runs) may start together.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import hashlib
@@ -13,16 +14,22 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
+import httpx
+import msgspec
 import psutil
 import psycopg
 import pytest
+import structlog
 from argon2 import PasswordHasher
+from litestar import Litestar
 from psycopg import sql
 from sqlalchemy import make_url
 
 from relay.accounts.service import create_tenant
+from relay.app import create_app
 from relay.kit import roles
 from relay.kit.db import Database
 from relay.kit.doorbell import Doorbell, open_doorbell
@@ -31,8 +38,10 @@ from relay.kit.schema import OWNER
 from relay.kit.secrets import KeyRing, Secrets
 from relay.migrate import migrate
 from relay.numbers.service import add_number
+from relay.serve import Server, uvicorn_config
 from relay.settings import Settings
 from relay.sync import feed
+from shared.wire.auth import TokenPair
 
 pytest_plugins = ["tests.sandbox_client"]
 
@@ -93,6 +102,18 @@ def _machine_lock() -> Iterator[None]:
     with contextlib.closing(os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """structlog's default draws every local variable of a traceback, which takes seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -293,6 +314,73 @@ async def tenant(database: Database, relay_secrets: Secrets, password_hash: str)
 @pytest.fixture
 async def other_tenant(database: Database, relay_secrets: Secrets, password_hash: str) -> TenantFixture:
     return await make_tenant(database, relay_secrets, password_hash, "Second", 2)
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Litestar]:
+    """The web application, started, without a server around it."""
+    app = create_app(settings)
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await stop.wait()
+
+    # In a task of its own: whoever enters the life span must leave it, which a fixture does not promise.
+    life = asyncio.create_task(live())
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({life, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if life.done():
+        await life
+    yield app
+    stop.set()
+    await life
+
+
+@pytest.fixture
+async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls the application in this process."""
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # Litestar's own ASGI types
+    async with httpx.AsyncClient(transport=transport, base_url="http://relay.test") as client:
+        yield client
+
+
+class RunningServer(NamedTuple):
+    """A relay served over loopback by this process."""
+
+    url: str
+    server: Server
+
+
+@pytest.fixture
+async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
+    """The web process's own server, for sockets and for what only real HTTP shows."""
+    app = create_app(settings)
+    server = Server(uvicorn_config(app, settings.host, 0), app, drain_seconds=0)
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if serving.done():
+                await serving
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield RunningServer(f"http://127.0.0.1:{port}", server)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def sign_in(client: httpx.AsyncClient, tenant: TenantFixture) -> TokenPair:
+    """Sign in as the tenant's owner; from then on the client sends the access token."""
+    answer = await client.post(
+        "/api/v1/auth/login", json={"email": tenant.email, "password": tenant.password}
+    )
+    assert answer.status_code == 200, answer.text
+    pair = msgspec.json.decode(answer.content, type=TokenPair)
+    client.headers["Authorization"] = f"Bearer {pair.access_token}"
+    return pair
 
 
 async def make_tenant(

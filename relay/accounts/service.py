@@ -8,8 +8,13 @@ from uuid import UUID
 import msgspec
 
 from relay.accounts import queries
+from relay.accounts.identity import Identity
 from relay.kit import ids
 from relay.kit.db import Database, SystemWork
+from relay.kit.problem import ProblemError
+from relay.numbers.service import number_infos
+from shared.wire.auth import Me
+from shared.wire.problem import Code
 
 ROLES: Final = ("owner", "admin", "supervisor", "agent", "viewer")
 NAME_MAX_CHARS: Final = 200
@@ -94,6 +99,17 @@ async def find_tenant(database: Database, reference: str) -> UUID:
 async def list_tenants(database: Database) -> Sequence[TenantSummary]:
     async with database.system() as work:
         return [TenantSummary(**row) for row in await queries.tenants(work)]
+
+
+async def me(database: Database, identity: Identity) -> Me:
+    """The user, their tenant and its numbers. Raises ProblemError."""
+    async with database.tenant(identity.tenant_id) as work:
+        found = await queries.me(work, identity.user_id)
+        numbers = await number_infos(work)
+    if found is None:
+        raise ProblemError(Code.UNAUTHENTICATED, "This user no longer exists.")
+    user, tenant = found
+    return Me(user, tenant, numbers)
 
 
 def _checked_name(name: str) -> str:

@@ -5,7 +5,8 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_204_NO_CONTENT
 from litestar.types import ControllerRouterHandler
 
@@ -15,12 +16,15 @@ from relay.kit.db import Database
 from shared.limits import PAGE_DEFAULT, PAGE_MAX
 from shared.wire.inbox import ConversationPage, MarkReadRequest, MessagePage
 
-Limit = Annotated[int, Parameter(ge=1, le=PAGE_MAX)]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
 
 
 @get("/conversations", summary="A page of the inbox", tags=["conversations"])
 async def list_conversations(
-    identity: Identity, database: Database, cursor: str | None = None, limit: Limit = PAGE_DEFAULT
+    identity: NamedDependency[Identity],
+    database: NamedDependency[Database],
+    cursor: FromQuery[str | None] = None,
+    limit: Limit = PAGE_DEFAULT,
 ) -> ConversationPage:
     """Newest activity first; `cursor` is the `next_cursor` of the page before."""
     return await service.list_conversations(database, identity.tenant_id, cursor, limit)
@@ -28,10 +32,10 @@ async def list_conversations(
 
 @get("/conversations/{conversation_id:uuid}/messages", summary="A page of a timeline", tags=["conversations"])
 async def list_messages(
-    identity: Identity,
-    database: Database,
-    conversation_id: UUID,
-    before: str | None = None,
+    identity: NamedDependency[Identity],
+    database: NamedDependency[Database],
+    conversation_id: FromPath[UUID],
+    before: FromQuery[str | None] = None,
     limit: Limit = PAGE_DEFAULT,
 ) -> MessagePage:
     """Newest first; `before` is the `next_before` of the page before."""
@@ -45,7 +49,10 @@ async def list_messages(
     status_code=HTTP_204_NO_CONTENT,
 )
 async def mark_read(
-    identity: Identity, database: Database, conversation_id: UUID, data: MarkReadRequest
+    identity: NamedDependency[Identity],
+    database: NamedDependency[Database],
+    conversation_id: FromPath[UUID],
+    data: JSONBody[MarkReadRequest],
 ) -> None:
     """Everything up to this message counts as read. Older news than the relay has changes nothing."""
     await service.mark_read(database, identity.tenant_id, conversation_id, data.message_id)

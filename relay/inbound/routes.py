@@ -25,7 +25,7 @@ class _ClientGoneError(Exception):
     """The sender went away before the body was complete."""
 
 
-@asgi(["/webhooks/meta", "/webhooks/meta/{endpoint_key:str}"])
+@asgi(["/webhooks/meta", "/webhooks/meta/{endpoint_key:str}"], copy_scope=False)
 async def meta_webhook(scope: Scope, receive: Receive, send: Send) -> None:
     """Meta checks the address with GET and delivers with POST."""
     if scope["type"] != ScopeType.HTTP:

@@ -1,0 +1,86 @@
+"""The worker process: every loop that works on rows, each started again when it fails."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+
+from relay.inbound.lanes import LaneWorker
+from relay.inbound.splitter import Splitter
+from relay.kit import metrics
+from relay.kit.db import PoolOptions
+from relay.services import Services, open_services
+from relay.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+POOL: Final = PoolOptions(size=6, overflow=6)
+RETRY_CAP_SECONDS: Final = 30.0
+GRACE_SECONDS: Final = 30.0
+
+
+class Runs(Protocol):
+    """A loop: `run` returns soon after `stop` is set, with its work committed or given back."""
+
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+
+class Loop(NamedTuple):
+    name: str
+    runs: Runs
+
+
+def loops(services: Services) -> Sequence[Loop]:
+    """What a worker does. Any number of workers may do it at once."""
+    database, doorbell, secrets = services.database, services.doorbell, services.secrets
+    return (
+        Loop("splitter", Splitter(database, doorbell)),
+        Loop("lanes", LaneWorker(database, doorbell, secrets)),
+    )
+
+
+async def supervise(loop: Loop, stop: asyncio.Event) -> None:
+    """Run a loop until `stop`; one that raises or returns early is started again, later and later."""
+    failures = 0
+    clock = asyncio.get_running_loop().time
+    while not stop.is_set():
+        began = clock()
+        try:
+            await loop.runs.run(stop)
+            if stop.is_set():
+                return
+            log.error("loop.ended", loop=loop.name)
+        except Exception:
+            log.exception("loop.failed", loop=loop.name, failures=failures + 1)
+        metrics.loop_failures.labels(loop.name).inc()
+        failures = 1 if clock() - began > RETRY_CAP_SECONDS else failures + 1
+        ceiling = min(RETRY_CAP_SECONDS, 0.2 * 2 ** min(failures, 10))
+        try:
+            async with asyncio.timeout(random.uniform(ceiling / 2, ceiling)):  # noqa: S311 - jitter
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+async def work(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT; then finish what was begun, for half a minute at most."""
+    stop = asyncio.Event()
+    event_loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        event_loop.add_signal_handler(sig, stop.set)
+    async with open_services(settings, application_name="relay-worker", pool=POOL) as services:
+        lag = asyncio.create_task(metrics.watch_event_loop(), name="loop-lag")
+        tasks = [asyncio.create_task(supervise(loop, stop), name=loop.name) for loop in loops(services)]
+        log.info("worker.started", loops=[task.get_name() for task in tasks])
+        await stop.wait()
+        log.info("worker.stopping")
+        _, late = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+        for task in late:
+            log.warning("loop.cut_off", loop=task.get_name(), seconds=GRACE_SECONDS)
+            task.cancel()
+        lag.cancel()
+        await asyncio.gather(lag, *late, return_exceptions=True)
+    log.info("worker.stopped")
