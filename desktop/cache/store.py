@@ -4,6 +4,7 @@ The write-ahead log lets readers go on while the writer works. Transactions are 
 moment, a writer commits everything or nothing.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -94,7 +95,12 @@ def _engine(path: Path, key: bytes, *, size: int, begin: str, query_only: bool) 
         connection = aiosqlite.Connection(_connector(path, key, query_only=query_only), 64)
         # As SQLAlchemy does for its own connections: an open file must not keep the program alive.
         connection._thread.daemon = True  # noqa: SLF001
-        return await connection
+        try:
+            return await connection
+        except BaseException:
+            # It stops its thread without waiting, which then reports to a loop that may be closed by now.
+            await asyncio.to_thread(connection._thread.join)  # noqa: SLF001
+            raise
 
     engine = create_async_engine(
         "sqlite+aiosqlite://",

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from desktop.cache import writes
+from desktop.cache.errors import CacheError
 from desktop.cache.queries import Queries, conversation_rows
 from desktop.cache.rows import MessageRow
 from desktop.cache.schema import account as account_table
@@ -108,6 +109,10 @@ class Account:
         await self.history.close()
         await self.session.close()
         await self._api.close()
+        try:
+            await self.sync.note_sync()
+        except CacheError as error:
+            log.warning("the time of the last sync was not kept: %s", error)
         await self._cache.close()
 
     async def log_out(self) -> None:

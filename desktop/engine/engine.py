@@ -15,7 +15,7 @@ import platform
 import secrets as random_secrets
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import httpx
@@ -308,14 +308,19 @@ class Engine:
         account = folder.read()
         if account is None:
             raise NotSignedIn
-        token = await asyncio.to_thread(store.get, _token_name(account.user_id))
         try:
-            cache = await self._open_cache(folder, store, account)
+            await self._open_and_begin(folder, store, account, me)
         except CacheError as error:
             log.exception("the cache of %s cannot be opened", account.user_id)
             self._shut = (folder, store)
             self._tell_unavailable(folder, error, can_rebuild=error.can_rebuild)
             raise
+
+    async def _open_and_begin(
+        self, folder: AccountFolder, store: SecretStore, account: AccountFile, me: Me | None
+    ) -> None:
+        token = await asyncio.to_thread(store.get, _token_name(account.user_id))
+        cache = await self._open_cache(folder, store, account)
         try:
             if me is None:
                 me = await read_me(cache)
@@ -360,7 +365,7 @@ class Engine:
             self._account = None
             await api.close()
             raise
-        self._watch = asyncio.create_task(self._watch_session(account, file), name="watch session")
+        self._watch = asyncio.create_task(self._watch_account(account, file), name="watch account")
         self._watch.add_done_callback(_log_failure)
 
     async def _open_cache(self, folder: AccountFolder, store: SecretStore, account: AccountFile) -> Cache:
@@ -399,22 +404,37 @@ class Engine:
         await asyncio.to_thread(store.set, _key_name(user_id), key.hex())
         return key
 
-    async def _watch_session(self, account: Account, file: AccountFile) -> None:
-        """Wait for the relay to end the session: revoked deletes the cache, anything else keeps it."""
-        await account.session.ended.wait()
-        refusal = account.session.refusal
+    async def _watch_account(self, account: Account, file: AccountFile) -> None:
+        """Wait for what ends an open account: the relay ends its session, or its cache is damaged."""
+        ended: asyncio.Future[Any] = asyncio.ensure_future(account.session.ended.wait())
+        damage: asyncio.Future[Any] = account.sync.damage
+        try:
+            await asyncio.wait((ended, damage), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
         async with self._changing:
             if self._account is not account:
                 return
             self._watch = None  # this task; _close_account must not cancel it
-            if refusal is not None and refusal.code == Code.SESSION_REVOKED:
-                self._publish(SessionRevoked(tuple(await account.queries.unsent())))
-                await self._close_account()
-                await self._wipe(account)
-                self._require_sign_in(None, reason=refusal.title, email=file.email, relay_url=file.relay_url)
+            if account.session.ended.is_set():
+                await self._session_ended(account, file)
             else:
+                error = account.sync.damage.result()
+                self._shut = (account.folder, self._store)
                 await self._close_account()
-                self._require_sign_in(account.folder, reason="Your session has ended. Nothing is lost.")
+                self._tell_unavailable(account.folder, error, can_rebuild=True)
+
+    async def _session_ended(self, account: Account, file: AccountFile) -> None:
+        """Revoked deletes the cache, after telling what was not sent; anything else keeps it."""
+        refusal = account.session.refusal
+        if refusal is not None and refusal.code == Code.SESSION_REVOKED:
+            self._publish(SessionRevoked(tuple(await account.queries.unsent())))
+            await self._close_account()
+            await self._wipe(account)
+            self._require_sign_in(None, reason=refusal.title, email=file.email, relay_url=file.relay_url)
+        else:
+            await self._close_account()
+            self._require_sign_in(account.folder, reason="Your session has ended. Nothing is lost.")
 
     async def _close_account(self) -> None:
         if self._watch is not None:

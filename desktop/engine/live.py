@@ -51,9 +51,6 @@ class Live:
         session: Session,
         sync: Sync,
         status: Status,
-        *,
-        silence_seconds: float = SILENCE_SECONDS,
-        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         parts = urlsplit(relay_url)
         scheme = "wss" if parts.scheme == "https" else "ws"
@@ -61,8 +58,6 @@ class Live:
         self._session = session
         self._sync = sync
         self._status = status
-        self._silence_seconds = silence_seconds
-        self._answer_seconds = answer_seconds
         self._hurry = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._token = ""
@@ -108,7 +103,7 @@ class Live:
                 self._url,
                 additional_headers={"Authorization": f"Bearer {self._token}"},
                 compression=None,
-                open_timeout=self._answer_seconds,
+                open_timeout=ANSWER_SECONDS,
                 close_timeout=2.0,
                 ping_interval=None,  # the relay's heartbeats and our own question do this
                 max_size=2**20,
@@ -157,13 +152,13 @@ class Live:
         hurried = asyncio.ensure_future(self._hurry.wait())
         try:
             await asyncio.wait(
-                {received, hurried}, timeout=self._silence_seconds, return_when=asyncio.FIRST_COMPLETED
+                {received, hurried}, timeout=SILENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             if received.done():
                 return received.result()
             self._hurry.clear()
             await socket.send(_encode(Ping()).decode())
-            return await asyncio.wait_for(received, self._answer_seconds)
+            return await asyncio.wait_for(received, ANSWER_SECONDS)
         finally:
             hurried.cancel()
             received.cancel()

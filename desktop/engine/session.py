@@ -22,6 +22,8 @@ from shared.wire.problem import Code
 log = logging.getLogger("desktop.session")
 
 REFRESH_AHEAD_SECONDS: Final = 60.0
+REFRESH_AHEAD_SHARE: Final = 0.2
+"""Tokens are renewed this long, or this share of their life if that is shorter, before they end."""
 
 _ENDS_SESSION: Final = frozenset({Code.UNAUTHENTICATED, Code.SESSION_REVOKED, Code.INVALID_CREDENTIALS})
 
@@ -38,7 +40,7 @@ class Session:
         self._refresh_token = refresh_token
         self._clock = clock
         self._access_token = ""
-        self._valid_until = clock.monotonic()
+        self._renew_at = clock.monotonic()
         self._refreshing: asyncio.Task[None] | None = None
         self.refusal: RefusedError | None = None
         self.ended = asyncio.Event()
@@ -53,7 +55,8 @@ class Session:
             # The session goes on; after a restart the person signs in again.
             log.warning("the refresh token is only in memory: %s", error)
         self._access_token = pair.access_token
-        self._valid_until = self._clock.monotonic() + pair.expires_in
+        ahead = min(REFRESH_AHEAD_SECONDS, REFRESH_AHEAD_SHARE * pair.expires_in)
+        self._renew_at = self._clock.monotonic() + pair.expires_in - ahead
 
     async def bearer(self, rejected: str | None) -> str:
         """An access token with time left. `rejected`: the token the relay just refused.
@@ -63,8 +66,7 @@ class Session:
         """
         if self.refusal is not None:
             raise self.refusal
-        time_left = self._valid_until - self._clock.monotonic()
-        if time_left < REFRESH_AHEAD_SECONDS or rejected == self._access_token:
+        if self._clock.monotonic() >= self._renew_at or rejected == self._access_token:
             if self._refreshing is None:
                 self._refreshing = asyncio.create_task(self._refresh(), name="refresh tokens")
                 self._refreshing.add_done_callback(self._refresh_done)

@@ -47,6 +47,8 @@ log = logging.getLogger("desktop.sync")
 POLL_SECONDS: Final = 5.0
 """How often to ask while the socket is down."""
 
+NOTE_SYNC_SECONDS: Final = 60.0
+
 RESET_ABOVE: Final = 300
 """More changed rows than this are told as "read again" instead of one by one."""
 
@@ -59,7 +61,8 @@ class Sync:
 
     `generation` grows when something was removed or a resync began: an answer that was asked for before may
     hold what is gone by now. It changes only inside a write transaction. `following` is set while a cursor is
-    known: pages read meanwhile are kept current by the feed.
+    known: pages read meanwhile are kept current by the feed. `damage` is done once the file is found damaged;
+    the loop has ended then.
     """
 
     def __init__(
@@ -87,8 +90,11 @@ class Sync:
         self.cursor = 0
         self._snapshot_cursor: str | None = None
         self._restarts = 0
+        self._trouble_told = False
+        self._noted_at = float("-inf")
         self.following = asyncio.Event()
         self.snapshot_done = asyncio.Event()
+        self.damage: asyncio.Future[CacheError] = asyncio.get_running_loop().create_future()
 
     async def load(self) -> None:
         """Take up where the cache stands."""
@@ -128,13 +134,17 @@ class Sync:
                     self._tell_trouble(error, backoff)
             except CacheError as error:
                 log.warning("the cache could not be written: %s", error)
+                if error.can_rebuild:
+                    self.damage.set_result(error)
+                    return
                 self._tell_trouble(error, backoff)
             except Exception:
                 # Rolled back, cursor unmoved: the same changes are applied again, nothing is skipped.
                 log.exception("applying changes after %d of epoch %s failed", self.cursor, self.epoch)
                 self._tell_trouble(_OUR_FAULT, backoff)
             else:
-                if backoff.failures:
+                if self._trouble_told:
+                    self._trouble_told = False
                     self._publish(TroubleOver(_TROUBLE))
                 backoff.reset()
                 await self._wait(None if self._status.live else POLL_SECONDS)
@@ -152,6 +162,7 @@ class Sync:
     def _tell_trouble(self, error: UserFacing, backoff: Backoff) -> None:
         """A toast once it lasts; the first few failures are usually over before anyone could read it."""
         if backoff.failures == 3 or isinstance(error, CacheError):
+            self._trouble_told = True
             self._publish(Trouble(_TROUBLE, error.title, error.advice))
 
     async def catch_up(self) -> None:
@@ -176,6 +187,16 @@ class Sync:
         self._restarts = 0
         self._status.syncing = False
         self._status.reached()
+        if self._clock.monotonic() - self._noted_at > NOTE_SYNC_SECONDS:
+            await self.note_sync()
+
+    async def note_sync(self) -> None:
+        """Keep the time of the last sync, for a start without a network."""
+        if self._status.last_sync_at is None:
+            return
+        async with self._cache.writing() as connection:
+            await writes.put_sync_state(connection, last_sync_at=micros(self._status.last_sync_at))
+        self._noted_at = self._clock.monotonic()
 
     # --- reading ---
 
