@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import redis
 
 from relay.kit.db import Heads
 from relay.kit.doorbell import Doorbell, ReadHeads, open_doorbell
@@ -43,6 +44,10 @@ class RedisServer:
                 return
             time.sleep(0.02)
         raise AssertionError("redis-server did not start")
+
+    def empty(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
 
     def kill(self) -> None:
         assert self._process is not None
@@ -106,8 +111,8 @@ async def start_doorbell() -> AsyncIterator[OpenDoorbell]:
 def new_doorbell(request: pytest.FixtureRequest) -> Callable[[], Doorbell]:
     """Makes doorbells of one installation, on both back ends in turn."""
     if request.param == "redis":
-        redis: RedisServer = request.getfixturevalue("redis_server")
-        return lambda: open_doorbell("", redis.url)
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return lambda: open_doorbell("", server.url)
     database: TestDatabase = request.getfixturevalue("fresh_database")
     return lambda: open_doorbell(database.dsn, None)
 
