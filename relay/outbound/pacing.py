@@ -84,7 +84,9 @@ _LOCK_NUMBERS = text(f"""
 """)  # noqa: S608 - constants of this file
 
 # A message may go if it is the first of its conversation with nothing of that conversation on its way, and
-# its pair has credit. Tenants take turns: everybody's first comes before anybody's second.
+# its pair has credit, one of a pair at a time. Tenants take turns: everybody's first comes before anybody's
+# second. The rows are updated by their place, found just before in the same snapshot: a queue that fills
+# quickly outruns its statistics, and with them the planner's choice of an index.
 _CLAIM = text(f"""
     WITH clock AS MATERIALIZED ({_CLOCK}
     ), line AS MATERIALIZED (
@@ -104,14 +106,21 @@ _CLAIM = text(f"""
                 )) AS integer) AS room
         ) AS pace
     ), candidate AS (
-        SELECT line.tenant_id, line.number_id, line.served_at, q.message_id, q.turn_at, q.backoff,
+        SELECT line.tenant_id, line.number_id, line.served_at, q.place, q.message_id, q.turn_at, q.backoff,
             line.strikes >= {STRIKES_TO_PAUSE} AS probe,
-            row_number() OVER (PARTITION BY line.tenant_id ORDER BY q.turn_at, q.message_id) AS turn
+            row_number() OVER (PARTITION BY line.tenant_id ORDER BY q.turn_at, q.message_id) AS turn,
+            row_number() OVER (
+                PARTITION BY line.tenant_id, line.number_id, q.recipient ORDER BY q.turn_at, q.message_id
+            ) AS nth_of_pair
         FROM clock CROSS JOIN line CROSS JOIN LATERAL (
-            SELECT q.message_id, q.turn_at, coalesce(pair.backoff, 0) AS backoff
+            SELECT q.ctid AS place, q.message_id, q.recipient, q.turn_at, coalesce(pair.backoff, 0) AS backoff
             FROM send_queue q
-            LEFT JOIN pair_pace pair ON pair.tenant_id = q.tenant_id AND pair.number_id = q.number_id
-                AND pair.recipient = q.recipient
+            LEFT JOIN LATERAL (
+                SELECT pair.next_at, pair.backoff FROM pair_pace pair
+                WHERE pair.tenant_id = q.tenant_id AND pair.number_id = q.number_id
+                    AND pair.recipient = q.recipient
+                LIMIT 1
+            ) AS pair ON true
             WHERE q.tenant_id = line.tenant_id AND q.number_id = line.number_id AND q.state = 'queued'
                 AND q.turn_at <= clock.now + {_PRIORITY_MAX_WAIT}
                 AND q.due_at <= clock.now
@@ -127,15 +136,16 @@ _CLAIM = text(f"""
             LIMIT line.room
         ) AS q
     ), chosen AS MATERIALIZED (
-        SELECT c.tenant_id, c.message_id, c.backoff, c.probe,
+        SELECT c.place, c.backoff, c.probe,
             row_number() OVER (ORDER BY c.turn, c.served_at, c.tenant_id, c.turn_at, c.message_id) AS n
         FROM candidate c
+        WHERE c.nth_of_pair = 1
         ORDER BY n
         LIMIT cardinality(CAST(:attempt_ids AS uuid[]))
     ), claimed AS (
         UPDATE send_queue q SET state = 'claimed', attempts = q.attempts + 1
         FROM clock, chosen
-        WHERE q.tenant_id = chosen.tenant_id AND q.message_id = chosen.message_id AND q.state = 'queued'
+        WHERE q.ctid = chosen.place AND q.state = 'queued'
         RETURNING q.tenant_id, q.message_id, q.number_id, q.recipient, q.recipient_kind, q.attempts,
             chosen.backoff, chosen.probe, chosen.n, (CAST(:attempt_ids AS uuid[]))[chosen.n] AS attempt_id,
             extract(epoch FROM clock.now - q.created_at) AS age

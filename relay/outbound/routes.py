@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 from litestar.types import ControllerRouterHandler
 
@@ -15,7 +17,10 @@ from shared.wire.inbox import Message, SendAgainRequest, SendMessageRequest
 
 @post("/conversations/{conversation_id:uuid}/messages", summary="Send a message", tags=["messages"])
 async def send_message(
-    conversation_id: UUID, data: SendMessageRequest, identity: Identity, database: Database
+    conversation_id: FromPath[UUID],
+    data: JSONBody[SendMessageRequest],
+    identity: NamedDependency[Identity],
+    database: NamedDependency[Database],
 ) -> Response[Message]:
     """201 with the new message, which then climbs the status ladder; 200 with the same client id again."""
     message, created = await service.send_message(database, identity, conversation_id, data)
@@ -29,11 +34,11 @@ async def send_message(
     tags=["messages"],
 )
 async def send_again(
-    conversation_id: UUID,
-    message_id: UUID,
-    data: SendAgainRequest,
-    identity: Identity,
-    database: Database,
+    conversation_id: FromPath[UUID],
+    message_id: FromPath[UUID],
+    data: JSONBody[SendAgainRequest],
+    identity: NamedDependency[Identity],
+    database: NamedDependency[Database],
 ) -> Message:
     """An unconfirmed message may arrive twice; the request must say that this is fine."""
     return await service.send_again(
@@ -48,7 +53,10 @@ async def send_again(
     tags=["messages"],
 )
 async def mark_not_sent(
-    conversation_id: UUID, message_id: UUID, identity: Identity, database: Database
+    conversation_id: FromPath[UUID],
+    message_id: FromPath[UUID],
+    identity: NamedDependency[Identity],
+    database: NamedDependency[Database],
 ) -> Message:
     """Late proof that it was sent after all still moves it on."""
     return await service.mark_not_sent(database, identity, conversation_id, message_id)
