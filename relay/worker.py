@@ -1,19 +1,29 @@
 """The worker process: every loop that works on rows, each started again when it fails."""
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from relay.accounts.attempts import clear_old_attempts
+from relay.accounts.upkeep import clear_ended_sessions
+from relay.inbound import partitions
 from relay.inbound.lanes import LaneWorker
 from relay.inbound.splitter import Splitter
 from relay.kit import metrics
 from relay.kit.db import PoolOptions
+from relay.kit.jobs import Cron, Jobs
+from relay.meta.graph import GraphClient
+from relay.outbound.reconcile import Reconciler
+from relay.outbound.sender import Sender
 from relay.services import Services, open_services
 from relay.settings import Settings
+from relay.sync.service import clear_old_entries
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +43,32 @@ class Loop(NamedTuple):
     runs: Runs
 
 
-def loops(services: Services) -> Sequence[Loop]:
+def loops(services: Services, graph: GraphClient) -> Sequence[Loop]:
     """What a worker does. Any number of workers may do it at once."""
     database, doorbell, secrets = services.database, services.doorbell, services.secrets
+    jobs = Jobs(
+        crons(services),
+        direct_dsn=services.settings.database_direct_url,
+        redis_url=services.settings.redis_url or None,
+    )
     return (
         Loop("splitter", Splitter(database, doorbell)),
         Loop("lanes", LaneWorker(database, doorbell, secrets)),
+        Loop("sender", Sender(database=database, doorbell=doorbell, secrets=secrets, graph=graph)),
+        Loop("reconciler", Reconciler(database=database)),
+        Loop("jobs", jobs),
+    )
+
+
+def crons(services: Services) -> Sequence[Cron]:
+    """What runs by the clock, once for all workers together."""
+    database = services.database
+    return (
+        # Hourly, so that a relay that was off for a week is in order within the hour.
+        Cron("webhook-partitions", "7 * * * *", partial(partitions.maintain, database), "webhook", 900),
+        Cron("feed-retention", "23 3 * * *", partial(clear_old_entries, database), timeout=3600),
+        Cron("sign-in-attempts", "41 3 * * *", partial(clear_old_attempts, database)),
+        Cron("ended-sessions", "47 3 * * *", partial(clear_ended_sessions, database)),
     )
 
 
@@ -71,9 +101,15 @@ async def work(settings: Settings) -> None:
     event_loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         event_loop.add_signal_handler(sig, stop.set)
-    async with open_services(settings, application_name="relay-worker", pool=POOL) as services:
+    graph = GraphClient(settings.meta_graph_url, settings.meta_api_version)
+    async with (
+        contextlib.aclosing(graph),
+        open_services(settings, application_name="relay-worker", pool=POOL) as services,
+    ):
         lag = asyncio.create_task(metrics.watch_event_loop(), name="loop-lag")
-        tasks = [asyncio.create_task(supervise(loop, stop), name=loop.name) for loop in loops(services)]
+        tasks = [
+            asyncio.create_task(supervise(loop, stop), name=loop.name) for loop in loops(services, graph)
+        ]
         log.info("worker.started", loops=[task.get_name() for task in tasks])
         await stop.wait()
         log.info("worker.stopping")

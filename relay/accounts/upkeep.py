@@ -1,11 +1,10 @@
-"""Clearing away what sign-in leaves behind."""
+"""Clearing away device sessions that ended long ago."""
 
 from typing import Final
 
 import structlog
 from sqlalchemy import text
 
-from relay.accounts.queries import clear_old_attempts
 from relay.kit.db import Database
 
 log = structlog.get_logger(__name__)
@@ -25,16 +24,12 @@ _CLEAR_SESSIONS: Final = text("""
 
 
 async def clear_ended_sessions(database: Database) -> int:
-    """Delete device sessions that ended long ago, and old counts of sign-in attempts; returns the sessions'
-    number. May run again at any time.
-    """
+    """Delete them and return how many went. May run again at any time."""
     total, cleared = 0, _BATCH
     while cleared == _BATCH:
         async with database.system() as work:
             result = await work.execute(_CLEAR_SESSIONS, {"days": SESSION_DAYS_KEPT, "batch": _BATCH})
         cleared = result.rowcount
         total += cleared
-    async with database.system() as work:
-        attempts = await clear_old_attempts(work)
-    log.info("accounts.cleared", sessions=total, attempts=attempts)
+    log.info("device_sessions.cleared", sessions=total)
     return total

@@ -11,9 +11,11 @@ from psycopg import sql
 from saq.queue.postgres_migrations import get_migrations
 
 from relay.kit import jobs as jobs_module
-from relay.kit.db import Database
+from relay.kit.db import PoolOptions
 from relay.kit.jobs import Cron, Jobs
-from relay.schedule import crons
+from relay.services import open_services
+from relay.settings import Settings
+from relay.worker import crons
 from tests.conftest import TestDatabase
 from tests.relay.sync.conftest import RedisServer, eventually
 
@@ -101,13 +103,14 @@ async def test_two_workers_share_the_schedule(make_jobs: MakeJobs) -> None:
     assert len(runs) <= loop.time() - began + 2, "once per second, not once per worker"
 
 
-async def test_the_relays_own_jobs_run(database: Database, relay_database: TestDatabase) -> None:
-    for cron in crons(database):
-        await cron.run()
-        await cron.run()  # again, without harm
-    stop = asyncio.Event()
-    stop.set()
-    await Jobs(crons(database), direct_dsn=relay_database.dsn, redis_url=None).run(stop)
+async def test_the_relays_own_jobs_run(settings: Settings) -> None:
+    async with open_services(settings, application_name="test", pool=PoolOptions()) as services:
+        for cron in crons(services):
+            await cron.run()
+            await cron.run()  # again, without harm
+        stop = asyncio.Event()
+        stop.set()
+        await Jobs(crons(services), direct_dsn=settings.database_direct_url, redis_url=None).run(stop)
 
 
 def test_our_migration_makes_the_tables_that_saq_would(
@@ -137,7 +140,7 @@ def test_our_migration_makes_the_tables_that_saq_would(
 
 def test_without_a_redis_no_redis_client_is_loaded() -> None:
     program = (
-        "import sys, relay.app, relay.worker, relay.schedule, relay.kit.jobs\n"
+        "import sys, relay.app, relay.worker, relay.kit.jobs\n"
         "from relay.kit.doorbell import open_doorbell\n"
         "open_doorbell('postgresql://relay@127.0.0.1/relay', None)\n"
         "relay.kit.jobs.Jobs((), direct_dsn='postgresql://relay@127.0.0.1/relay', redis_url=None)._queues()\n"
