@@ -37,7 +37,7 @@ class ComposerPanel(Panel):
         super().__init__("surface", parent, edge=Qt.Edge.TopEdge)
         self.editor = Editor()
         self.editor.setPlaceholderText("Write a message")
-        self._send = IconButton("send", "Send (Enter)", 40, token="icon_muted")
+        self._send = IconButton("send", "Send (Enter)", 40, colour="icon_muted")
         self._window_mark = _Dot()
         self._window_words = Label("", Role.CAPTION, "text_tertiary")
         self._counter = Label("", Role.CAPTION, "text_tertiary")
@@ -197,18 +197,18 @@ class _Dot(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._token = "window_open"
+        self._colour = "window_open"
         self.setFixedSize(8, 8)
 
     def set_token(self, token: str) -> None:
-        self._token = token
+        self._colour = token
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - Qt's signature
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(getattr(theme().tokens, self._token))
+        painter.setBrush(getattr(theme().tokens, self._colour))
         painter.drawEllipse(self.rect())
         painter.end()
 
@@ -232,8 +232,10 @@ class _ClosedNote(Panel):
         row.addLayout(words, 1)
 
     def say(self, *, never_wrote: bool) -> None:
-        self._title.setText("This customer has not written yet" if never_wrote else "The reply window is closed")
+        self._title.setText(
+            "This customer has not written yet" if never_wrote else "The reply window is closed"
+        )
         self._words.setText(
-            "WhatsApp allows free text for 24 hours after the customer’s last message. Until they write again, "
-            "only an approved template can be sent, and this version cannot send templates yet."
+            "WhatsApp allows free text for 24 hours after the customer’s last message. Until they write "
+            "again, only an approved template can be sent, and this version cannot send templates yet."
         )

@@ -74,7 +74,12 @@ class _Row:
     """Paints one row; keeps what all parts of it need."""
 
     def __init__(
-        self, painter: QPainter, option: QStyleOptionViewItem, row: ConversationRow, tokens: Tokens, now: datetime
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        row: ConversationRow,
+        tokens: Tokens,
+        now: datetime,
     ) -> None:
         self._painter = painter
         self._row = row
@@ -92,7 +97,9 @@ class _Row:
         row = self._rect
         inner = row.adjusted(SPACE_2 + SPACE_3, 0, -(SPACE_2 + SPACE_3), 0)
         avatar = QRectF(inner.left(), row.center().y() - size / 2, size, size)
-        paint_avatar(self._painter, self._place(avatar), self._row.name or self._row.title, self._row.contact_id)
+        paint_avatar(
+            self._painter, self._place(avatar), self._row.name or self._row.title, self._row.contact_id
+        )
         text_left = avatar.right() + SPACE_3
         line = row.height() / 2
         upper = QRectF(text_left, row.top() + line * 0.27, inner.right() - text_left, line * 0.66)
@@ -140,7 +147,7 @@ class _Row:
         if sign is not Tick.NONE and not self._row.draft:
             height = round(_TICK * scale())
             at = self._place(QRectF(left - 1, rect.center().y() - height / 2, tick_width(height), height))
-            paint_tick(self._painter, sign, at.topLeft(), height, self._tokens, self._tokens.tick)
+            paint_tick(self._painter, sign, at.topLeft(), height, tokens=self._tokens, ink=self._tokens.tick)
             left += tick_width(height) + SPACE_1
         self._paint_summary(QRectF(left, rect.top(), right - left, rect.height()))
 
@@ -202,11 +209,12 @@ class _Row:
         side = Qt.AlignmentFlag.AlignRight if self._mirrored else Qt.AlignmentFlag.AlignLeft
         self._painter.drawText(
             self._place(rect),
-            side | Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine,
+            side
+            | Qt.AlignmentFlag.AlignAbsolute
+            | Qt.AlignmentFlag.AlignVCenter
+            | Qt.TextFlag.TextSingleLine,
             isolate(shown),
         )
 
     def _place(self, rect: QRectF) -> QRectF:
         return _placed(rect, self._rect, mirrored=self._mirrored)
-
-

@@ -29,7 +29,9 @@ class InboxListModel(QAbstractListModel):
     def rowCount(self, parent: QModelIndex | QPersistentModelIndex = _ROOT) -> int:
         return 0 if parent.isValid() else len(self._rows)
 
-    def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(
+        self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> object:
         if not index.isValid():
             return None
         row = self._rows[index.row()]
@@ -139,7 +141,7 @@ class InboxListModel(QAbstractListModel):
         self.endRemoveRows()
 
     def _belongs(self, row: ConversationRow) -> bool:
-        return self.complete or bool(self._rows) and row.position >= self._rows[-1].position
+        return self.complete or (bool(self._rows) and row.position >= self._rows[-1].position)
 
     def _place(self, position: InboxPosition) -> int:
         return bisect_left(self._rows, _descending(position), key=lambda row: _descending(row.position))

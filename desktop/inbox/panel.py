@@ -141,15 +141,21 @@ class InboxPanel(Panel):
         words = ""
         match state:
             case ListState.EMPTY:
-                empty.show_words("inbox", "No conversations yet", "When a customer writes to your number, they appear here.")
+                empty.show_words(
+                    "inbox",
+                    "No conversations yet",
+                    "When a customer writes to your number, they appear here.",
+                )
             case ListState.NOTHING_MATCHES:
-                empty.show_words("search", "No one found", "Names, user names and numbers are searched. Try fewer letters.")
+                empty.show_words(
+                    "search", "No one found", "Names, user names and numbers are searched. Try fewer letters."
+                )
                 words, action = "Clear search", self.search.clear
             case ListState.ALL_READ:
                 empty.show_words("check", "All read", "Nobody is waiting for an answer to something new.")
                 words, action = "Show all", self._show_all
             case ListState.FAILED:
-                empty.show_words("alert", "The inbox cannot be read", self._feed.failure, "danger_text")
+                empty.show_words("alert", "The inbox cannot be read", self._feed.failure, grave=True)
                 words, action = "Try again", self._feed.read_again
         empty.offer(words, action)
         self._pages.setCurrentIndex({ListState.READY: 0, ListState.LOADING: 1}.get(state, 2))
@@ -231,8 +237,15 @@ class InboxListView(QListView):
                 self.left.emit()
         elif key == Qt.Key.Key_Escape:
             self.left.emit()
-        elif event.text().isprintable() and event.text() and not event.modifiers() & (
-            Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.MetaModifier | Qt.KeyboardModifier.AltModifier
+        elif (
+            event.text().isprintable()
+            and event.text()
+            and not event.modifiers()
+            & (
+                Qt.KeyboardModifier.ControlModifier
+                | Qt.KeyboardModifier.MetaModifier
+                | Qt.KeyboardModifier.AltModifier
+            )
         ):
             self.typed.emit(event.text())
         else:
@@ -275,7 +288,13 @@ class _FilterChip(QAbstractButton):
         shape = self.rect().toRectF().adjusted(1, 1, -1, -1)
         radius = shape.height() / 2
         painter.setPen(Qt.PenStyle.NoPen)
-        ground = tokens.accent_soft if self.isChecked() else tokens.surface_pressed if self.underMouse() else tokens.surface_sunken
+        ground = (
+            tokens.accent_soft
+            if self.isChecked()
+            else tokens.surface_pressed
+            if self.underMouse()
+            else tokens.surface_sunken
+        )
         painter.setBrush(ground)
         painter.drawRoundedRect(shape, radius, radius)
         if self.hasFocus():

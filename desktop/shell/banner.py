@@ -69,8 +69,12 @@ class OfflineBanner(Panel):
             return
         state, now = self._state, datetime.now(UTC)
         reason = f": {state.reason}" if state.reason else ""
-        self._title.setText(f"You are offline{reason}" if state.phase is Phase.OFFLINE else "Connecting to the relay…")
-        parts = [f"Last in step {ago(state.last_sync_at, now)}." if state.last_sync_at else "Not in step yet."]
+        self._title.setText(
+            f"You are offline{reason}" if state.phase is Phase.OFFLINE else "Connecting to the relay…"
+        )
+        parts = [
+            f"Last in step {ago(state.last_sync_at, now)}." if state.last_sync_at else "Not in step yet."
+        ]
         parts.append("You can read, search and write; messages leave when the connection is back.")
         if state.unsent:
             parts.append("1 message waits." if state.unsent == 1 else f"{state.unsent} messages wait.")

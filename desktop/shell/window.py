@@ -60,6 +60,7 @@ class MainWindow(QWidget):
         self._make_shortcuts()
         inbox.counts_changed.connect(lambda: self.show_unread(inbox.counts.unread))
         self._restore_geometry()
+        self.inbox.list.setFocus()
 
     def _build(self) -> None:
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
@@ -117,10 +118,16 @@ class MainWindow(QWidget):
             made.setKeys([QKeySequence(keys) for keys in each.keys])
             made.activated.connect(commands[each.command])
 
+    @property
+    def page(self) -> str:
+        """Which page is shown: `main`, `sign-in` or `trouble`."""
+        return ("main", "sign-in", "trouble")[self._pages.currentIndex()]
+
     # --- what the owner does ----------------------------------------------------------------------
 
     def show_main(self) -> None:
         self._pages.setCurrentIndex(0)
+        self.inbox.list.setFocus()
 
     def show_sign_in(self) -> None:
         self._pages.setCurrentIndex(1)
@@ -130,7 +137,7 @@ class MainWindow(QWidget):
         self, title: str, text: str, offer: str = "", action: Callable[[], None] | None = None
     ) -> None:
         """The cache cannot be opened: nothing else can be shown."""
-        self.trouble.show_words("alert", title, text, "danger_text")
+        self.trouble.show_words("alert", title, text, grave=True)
         self.trouble.offer(offer, action)
         self._pages.setCurrentIndex(2)
 

@@ -50,7 +50,7 @@ class SignInView(Panel):
         self._build()
 
     def _build(self) -> None:
-        card = Card(token="surface")
+        card = Card(colour="surface")
         card.setFixedWidth(400)
         inner = QVBoxLayout(card)
         inner.setContentsMargins(SPACE_6, SPACE_6, SPACE_6, SPACE_6)
@@ -65,7 +65,11 @@ class SignInView(Panel):
         inner.addWidget(sub)
         inner.addSpacing(SPACE_4)
         inner.addWidget(self._error)
-        for words, field in (("Relay address", self.relay), ("E-mail", self.email), ("Password", self.password)):
+        for words, field in (
+            ("Relay address", self.relay),
+            ("E-mail", self.email),
+            ("Password", self.password),
+        ):
             label = Label(words, Role.SECONDARY_STRONG, "text_secondary")
             label.setBuddy(field)
             field.setAccessibleName(words)
@@ -89,9 +93,7 @@ class SignInView(Panel):
         foot = QHBoxLayout()
         foot.addStretch(1)
         foot.addWidget(IconMark("lock", 14, "text_tertiary"))
-        foot.addWidget(
-            Label("Messages on this computer are kept encrypted", Role.CAPTION, "text_secondary")
-        )
+        foot.addWidget(Label("Messages on this computer are kept encrypted", Role.CAPTION, "text_secondary"))
         foot.addStretch(1)
         layout.addSpacing(SPACE_3)
         layout.addLayout(foot)
@@ -113,7 +115,7 @@ class SignInView(Panel):
         fields = (self.relay, self.email, self.password)
         next((field for field in fields if not field.text()), self.password).setFocus()
 
-    def show_busy(self, busy: bool) -> None:  # noqa: FBT001 - a setter
+    def show_busy(self, busy: bool) -> None:
         """While the relay is asked, nothing can be changed."""
         for widget in (self.relay, self.email, self.password, self.remember):
             widget.setEnabled(not busy and (widget is not self.remember or not self._why_not.isVisible()))
@@ -143,7 +145,9 @@ class SignInView(Panel):
             return
         relay, email = self.relay.text().strip(), self.email.text().strip()
         if not relay:
-            self.show_error("Where is your relay?", "Ask whoever set up Relaydesk for its address.", at="relay")
+            self.show_error(
+                "Where is your relay?", "Ask whoever set up Relaydesk for its address.", at="relay"
+            )
         elif "@" not in email:
             self.show_error("That is not an e-mail address.", "It looks like name@company.com.", at="email")
         elif not self.password.text():
@@ -208,5 +212,3 @@ class _Logo(QWidget):
         painter = QPainter(self)
         painter.drawPixmap(0, 0, icon.logo(64, self.devicePixelRatioF()))
         painter.end()
-
-

@@ -68,7 +68,8 @@ def _factory(_class_name: str, target: QObject | None) -> QAccessibleInterface |
         return None
     made = MessageList(target)
     _lists[id(target)] = made
-    target.destroyed.connect(lambda _gone=None, key=id(target): _lists.pop(key, None))
+    key = id(target)
+    target.destroyed.connect(lambda: _lists.pop(key, None))
     return made
 
 
@@ -83,7 +84,7 @@ class MessageList(QAccessibleWidget):
     def childCount(self) -> int:
         return len(self._view.stack.elements)
 
-    def child(self, index: int) -> QAccessibleInterface | None:
+    def child(self, index: int) -> QAccessibleInterface | None:  # type: ignore[override] # None is "no child"
         elements = self._view.stack.elements
         return self._item(elements[index]) if 0 <= index < len(elements) else None
 
@@ -91,14 +92,14 @@ class MessageList(QAccessibleWidget):
         index = self._view.stack.index_of(child.key) if isinstance(child, _Item) else None
         return -1 if index is None else index
 
-    def childAt(self, x: int, y: int) -> QAccessibleInterface | None:
+    def childAt(self, x: int, y: int) -> QAccessibleInterface | None:  # type: ignore[override] # None is "no child"
         if not self.rect().contains(x, y):
             return None
         inside = self._view.viewport().mapFromGlobal(QRect(x, y, 1, 1).topLeft())
         index = self._view.stack.index_at(inside.y() - self._view.content_top())
         return None if index is None else self.child(index)
 
-    def focusChild(self) -> QAccessibleInterface | None:
+    def focusChild(self) -> QAccessibleInterface | None:  # type: ignore[override] # None is "no child"
         element = self._view.focused_element()
         return self._item(element) if element is not None and self._view.hasFocus() else None
 
@@ -130,10 +131,10 @@ class _Item(QAccessibleInterface):
     def isValid(self) -> bool:
         return self._index() is not None
 
-    def object(self) -> QObject | None:
+    def object(self) -> QObject | None:  # type: ignore[override] # virtual items have none
         return None
 
-    def window(self) -> QWindow | None:
+    def window(self) -> QWindow | None:  # type: ignore[override] # None before it is shown
         return self._view.window().windowHandle()
 
     def parent(self) -> QAccessibleInterface:
@@ -142,13 +143,13 @@ class _Item(QAccessibleInterface):
     def childCount(self) -> int:
         return 0
 
-    def child(self, index: int) -> QAccessibleInterface | None:  # noqa: ARG002 - it has none
+    def child(self, index: int) -> QAccessibleInterface | None:  # type: ignore[override] # noqa: ARG002 - None is "no child"
         return None
 
     def indexOfChild(self, child: QAccessibleInterface) -> int:  # noqa: ARG002 - it has none
         return -1
 
-    def childAt(self, x: int, y: int) -> QAccessibleInterface | None:  # noqa: ARG002 - it has none
+    def childAt(self, x: int, y: int) -> QAccessibleInterface | None:  # type: ignore[override] # noqa: ARG002 - None is "no child"
         return None
 
     def role(self) -> QAccessible.Role:

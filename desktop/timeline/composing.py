@@ -7,13 +7,11 @@ from uuid import UUID
 
 from desktop.cache.rows import Edge, MessageRow
 from desktop.timeline.elements.base import Element
-from desktop.timeline.elements.bubble import MessageElement, Placement, Speakers
+from desktop.timeline.elements.bubble import MessageElement, Placement, Scene
 from desktop.timeline.elements.message import make_message
 from desktop.timeline.elements.separators import DateDivider, Gap, GapRow, UnreadDivider
-from desktop.timeline.metrics import Metrics
 from desktop.timeline.window import TimelineWindow
 from desktop.ui.times import day_title
-from desktop.ui.tokens import Tokens
 from shared.wire.inbox import Direction
 
 _CACHED: Final = 600
@@ -32,20 +30,18 @@ class LayoutCache:
     def clear(self) -> None:
         self._elements.clear()
 
-    def element(
-        self, row: MessageRow, placement: Placement, speakers: Speakers, tokens: Tokens, metrics: Metrics, now: datetime
-    ) -> MessageElement:
+    def element(self, row: MessageRow, placement: Placement, scene: Scene) -> MessageElement:
         known = self._elements.get(row.key)
         if known is None or type(known.row.content) is not type(row.content):
-            made = make_message(row, placement, speakers, tokens, metrics, now)
+            made = make_message(row, placement, scene)
             self._elements[row.key] = made
             if len(self._elements) > _CACHED:
                 self._elements.popitem(last=False)
             return made
         self._elements.move_to_end(row.key)
-        is_due = known.due is not None and known.due <= now
+        is_due = known.due is not None and known.due <= scene.now
         if known.row is not row or known.placement != placement or is_due:
-            known.set_state(row, placement, metrics, now)
+            known.set_state(row, placement, scene)
         return known
 
 
@@ -55,22 +51,14 @@ class Composer:
     def __init__(self) -> None:
         self.cache = LayoutCache()
 
-    def compose(
-        self,
-        window: TimelineWindow,
-        *,
-        unread_from: UUID | None,
-        speakers: Speakers,
-        tokens: Tokens,
-        metrics: Metrics,
-        now: datetime,
-    ) -> list[Element]:
+    def compose(self, window: TimelineWindow, unread_from: UUID | None, scene: Scene) -> list[Element]:
         """`unread_from`: the message over which the unread line stands."""
         elements: list[Element] = []
         gap = _gap(window)
         if gap is not None:
             elements.append(GapRow(gap))
-        today = now.astimezone().date()
+        me = scene.speakers.me
+        today = scene.now.astimezone().date()
         rows = window.rows
         days = [_day(row) for row in rows]
         for index, row in enumerate(rows):
@@ -83,20 +71,24 @@ class Composer:
             below = rows[index + 1] if index + 1 < len(rows) and days[index + 1] == days[index] else None
             if below is not None and below.key == unread_from:
                 below = None
-            joined_above = above is not None and _joined(above, row, speakers.me)
+            joined_above = above is not None and _joined(above, row, me)
             placement = Placement(
                 joined_above=joined_above,
-                joined_below=below is not None and _joined(row, below, speakers.me),
-                author="" if joined_above else _colleague(row, speakers),
+                joined_below=below is not None and _joined(row, below, me),
+                author="" if joined_above else _colleague(row, me),
             )
-            elements.append(self.cache.element(row, placement, speakers, tokens, metrics, now))
+            elements.append(self.cache.element(row, placement, scene))
         return elements
 
 
 def next_due(elements: list[Element]) -> datetime | None:
     """When the words under some message change by time alone."""
     return min(
-        (element.due for element in elements if isinstance(element, MessageElement) and element.due is not None),
+        (
+            element.due
+            for element in elements
+            if isinstance(element, MessageElement) and element.due is not None
+        ),
         default=None,
     )
 
@@ -126,7 +118,7 @@ def _joined(above: MessageRow, below: MessageRow, me: UUID | None) -> bool:
     )
 
 
-def _colleague(row: MessageRow, speakers: Speakers) -> str:
-    if row.direction is not Direction.OUTBOUND or row.author_id is None or row.author_id == speakers.me:
+def _colleague(row: MessageRow, me: UUID | None) -> str:
+    if row.direction is not Direction.OUTBOUND or row.author_id is None or row.author_id == me:
         return ""
     return row.author_name

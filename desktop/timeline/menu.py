@@ -35,7 +35,9 @@ def popup(view: "MessageView", element: Element | None, hit: Hit, at: QPoint) ->
             menu.addSeparator()
         row = element.row
         for action in element.notice.actions:
-            menu.addAction(icon.icon(_ICONS[action]), action.value, lambda chosen=action: view.act(row, chosen))
+            menu.addAction(
+                icon.icon(_ICONS[action]), action.value, lambda chosen=action: view.act(row, chosen)
+            )
     if menu.isEmpty():
         menu.deleteLater()
     else:

@@ -51,7 +51,9 @@ def notice_for(row: MessageRow, now: datetime) -> Notice:
 def _of_unsent(unsent: Unsent, written_at: datetime, now: datetime) -> Notice:
     match unsent.state:
         case OutboxState.WEDGED:
-            words = _sentences("Not sent", unsent.title, unsent.advice, _MAYBE_SENT if unsent.maybe_sent else "")
+            words = _sentences(
+                "Not sent", unsent.title, unsent.advice, _MAYBE_SENT if unsent.maybe_sent else ""
+            )
             return Notice(words, (Action.RETRY, Action.EDIT, Action.DELETE), grave=True)
         case OutboxState.RETRY_WAIT:
             again = f"Next try at {clock(unsent.next_at)}" if unsent.next_at else ""

@@ -55,7 +55,7 @@ class DateChip(QWidget):
             self._fade_to(1.0)
             self._rest.start()
 
-    def set_redundant(self, redundant: bool) -> None:  # noqa: FBT001 - a setter
+    def set_redundant(self, redundant: bool) -> None:
         """The same day is written in the messages at this place."""
         self._redundant = redundant
         if redundant:
@@ -75,7 +75,7 @@ class DateChip(QWidget):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(tokens.bubble_shadow)
         painter.drawRoundedRect(rect.translated(0, 1.5), rect.height() / 2, rect.height() / 2)
-        paint_chip(painter, rect, self._text, self._metrics.chip, tokens.chip, tokens.chip_text)
+        paint_chip(painter, rect, self._text, self._metrics.chip, ground=tokens.chip, ink=tokens.chip_text)
         painter.end()
 
     def _disappear(self) -> None:
@@ -130,10 +130,18 @@ class JumpButton(QAbstractButton):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(tokens.bubble_shadow)
         painter.drawEllipse(circle.translated(0, 2))
-        painter.setBrush(tokens.surface_pressed if self.isDown() else tokens.surface_hover if self.underMouse() else tokens.surface_raised)
+        painter.setBrush(
+            tokens.surface_pressed
+            if self.isDown()
+            else tokens.surface_hover
+            if self.underMouse()
+            else tokens.surface_raised
+        )
         painter.drawEllipse(circle)
         inset = _BUTTON * 0.25
-        icon.paint(painter, "chevron-down", tokens.icon, circle.adjusted(inset, inset + 1, -inset, -inset + 1))
+        icon.paint(
+            painter, "chevron-down", tokens.icon, circle.adjusted(inset, inset + 1, -inset, -inset + 1)
+        )
         if self._count:
             self._paint_badge(painter)
         painter.end()

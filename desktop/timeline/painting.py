@@ -13,11 +13,11 @@ from desktop.timeline.metrics import Metrics
 from desktop.ui import icon
 from desktop.ui.tokens import Tokens
 
-_PATTERN: Final = (
-    # name, x, y, size, angle on a tile of 260 x 260
-    ("chat", 22, 26, 30, -12), ("check", 96, 14, 22, 8), ("mail", 160, 34, 27, 14), ("clock", 226, 18, 24, -8),
-    ("send", 64, 78, 24, 20), ("globe", 132, 92, 28, -14), ("user", 204, 84, 26, 10), ("link", 14, 120, 24, 24),
-    ("inbox", 84, 146, 28, -10), ("edit", 158, 154, 23, 12), ("chat", 222, 148, 26, 16), ("keyboard", 34, 192, 30, 8),
+_PATTERN: Final = (  # name, x, y, size, angle on a tile of 260 x 260
+    ("chat", 22, 26, 30, -12), ("check", 96, 14, 22, 8), ("mail", 160, 34, 27, 14),
+    ("clock", 226, 18, 24, -8), ("send", 64, 78, 24, 20), ("globe", 132, 92, 28, -14),
+    ("user", 204, 84, 26, 10), ("link", 14, 120, 24, 24), ("inbox", 84, 146, 28, -10),
+    ("edit", 158, 154, 23, 12), ("chat", 222, 148, 26, 16), ("keyboard", 34, 192, 30, 8),
     ("lock", 112, 206, 24, -16), ("check", 176, 214, 24, -6), ("send", 232, 214, 22, 28),
 )  # fmt: skip
 _TILE: Final = 260
@@ -36,7 +36,9 @@ class PaintContext:
     hovered_action: Action | None = None
 
 
-def bubble_path(rect: QRectF, metrics: Metrics, *, on_right: bool, joined_above: bool, joined_below: bool) -> QPainterPath:
+def bubble_path(
+    rect: QRectF, metrics: Metrics, *, on_right: bool, joined_above: bool, joined_below: bool
+) -> QPainterPath:
     """The outline of a bubble. Towards its neighbours of the same group it has small corners; the last one
     of a group has a tail at its lower outer corner."""
     outer_top = metrics.radius_joined if joined_above else metrics.radius
@@ -83,7 +85,9 @@ def bubble_path(rect: QRectF, metrics: Metrics, *, on_right: bool, joined_above:
     return path
 
 
-def paint_chip(painter: QPainter, rect: QRectF, text: str, font: QFont, ground: QColor, ink: QColor) -> None:
+def paint_chip(
+    painter: QPainter, rect: QRectF, text: str, font: QFont, *, ground: QColor, ink: QColor
+) -> None:
     """A small pill with words, as the date over the messages."""
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(ground)

@@ -68,7 +68,9 @@ class Pointer:
         self.hovered = self._view.hit_test(point)
         hit = self.hovered[1]
         self._view.viewport().setCursor(_CURSORS.get(hit.target, Qt.CursorShape.ArrowCursor))
-        if (before[0], before[1].action) != (self.hovered[0], hit.action) and (before[1].action or hit.action):
+        if (before[0], before[1].action) != (self.hovered[0], hit.action) and (
+            before[1].action or hit.action
+        ):
             self._view.viewport().update()
 
     # --- selecting --------------------------------------------------------------------------------
@@ -164,7 +166,9 @@ class Pointer:
         if (index, start) < (origin, first.position):
             view.selection.select(last, Place(element.key, start))
         else:
-            view.selection.select(first, Place(element.key, max(end, last.position) if index == origin else end))
+            view.selection.select(
+                first, Place(element.key, max(end, last.position) if index == origin else end)
+            )
 
     def _on_auto_scroll(self) -> None:
         viewport = self._view.viewport()

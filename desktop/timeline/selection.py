@@ -43,7 +43,7 @@ class Selection:
         self.anchor, self.head = first, last
 
     def bounds(self, stack: Stack) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """((element index, position), (element index, position)) from top to bottom; None if empty or gone."""
+        """Two (element index, position), the upper first; None if nothing is selected or it is gone."""
         if self.anchor is None or self.head is None or self.anchor == self.head:
             return None
         first, last = stack.index_of(self.anchor.key), stack.index_of(self.head.key)

@@ -19,6 +19,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPalette,
     QResizeEvent,
+    QShowEvent,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QAbstractScrollArea, QFrame, QWidget
@@ -27,7 +28,7 @@ from desktop.cache.rows import Edge, MessagePosition, MessageRow
 from desktop.timeline import accessible, keys, menu
 from desktop.timeline.composing import Composer, next_due
 from desktop.timeline.elements.base import Element
-from desktop.timeline.elements.bubble import MessageElement
+from desktop.timeline.elements.bubble import MessageElement, Scene
 from desktop.timeline.feed import TimelineFeed
 from desktop.timeline.hit import NOTHING, Action, Hit
 from desktop.timeline.metrics import Metrics, make_metrics
@@ -207,14 +208,8 @@ class MessageView(QAbstractScrollArea):
 
     def _compose(self) -> None:
         now = datetime.now(UTC)
-        elements = self._composer.compose(
-            self.feed.window,
-            unread_from=self.feed.unread_from,
-            speakers=self.feed.speakers,
-            tokens=theme().tokens,
-            metrics=self._metrics,
-            now=now,
-        )
+        scene = Scene(self.feed.speakers, theme().tokens, self._metrics, now)
+        elements = self._composer.compose(self.feed.window, self.feed.unread_from, scene)
         self.stack.replace(elements, self.viewport().width(), self._metrics)
         due = next_due(elements)
         if due is None:
@@ -294,12 +289,19 @@ class MessageView(QAbstractScrollArea):
     def _show_day(self) -> None:
         """The chip at the top names the day of the first message on screen."""
         visible = self.visible_indices()
-        first = next((self.stack.elements[i] for i in visible if isinstance(self.stack.elements[i], MessageElement)), None)
-        self._chip.show_day_of(first.row.sent_at if isinstance(first, MessageElement) else None, datetime.now(UTC))
+        first = next(
+            (self.stack.elements[i] for i in visible if isinstance(self.stack.elements[i], MessageElement)),
+            None,
+        )
+        self._chip.show_day_of(
+            first.row.sent_at if isinstance(first, MessageElement) else None, datetime.now(UTC)
+        )
         self._chip.place(self.viewport().width(), self._metrics)
         # Not twice: where the divider of that day is itself near the top, the chip stays away.
         near_top = self.rect_of(visible[0]).top() >= -self._metrics.chip_height if visible else True
-        self._chip.set_redundant(near_top and bool(visible) and not isinstance(self.stack.elements[visible[0]], MessageElement))
+        self._chip.set_redundant(
+            near_top and bool(visible) and not isinstance(self.stack.elements[visible[0]], MessageElement)
+        )
 
     def _note_seen(self) -> None:
         """Tell the feed the newest message on screen, and the button how many came after it."""
@@ -328,7 +330,9 @@ class MessageView(QAbstractScrollArea):
         if top < bar.value():
             bar.setValue(top - _LINE)
         elif top + height > bar.value() + view_height:
-            bar.setValue(min(top - _LINE, top + height - view_height + _LINE) if height < view_height else top)
+            bar.setValue(
+                min(top - _LINE, top + height - view_height + _LINE) if height < view_height else top
+            )
 
     # --- Qt events --------------------------------------------------------------------------------
 
@@ -347,7 +351,7 @@ class MessageView(QAbstractScrollArea):
             metrics=self._metrics,
             clip=clip,
             focused_key=self._focused if self.hasFocus() else None,
-            hovered_key=hovered.key if isinstance(hovered, MessageElement) else None,
+            hovered_key=hovered.row.key if isinstance(hovered, MessageElement) else None,
             hovered_action=hit.action,
         )
         for index in self.stack.visible(clip.top() - top, clip.bottom() - top):
@@ -360,7 +364,9 @@ class MessageView(QAbstractScrollArea):
         self.painted.emit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        anchor = self.stack.anchor(-self._content_top_before(event), event.oldSize().height(), at_end=self._at_end)
+        anchor = self.stack.anchor(
+            -self._content_top_before(event), event.oldSize().height(), at_end=self._at_end
+        )
         if event.size().width() != event.oldSize().width():
             self.stack.lay_out(event.size().width(), self._metrics)
         self._restore(anchor)
@@ -375,7 +381,7 @@ class MessageView(QAbstractScrollArea):
         if event.type() in {QEvent.Type.LayoutDirectionChange, QEvent.Type.FontChange}:
             self._forget_layouts()
 
-    def showEvent(self, event: QEvent) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._after_move()
 
@@ -409,7 +415,9 @@ class MessageView(QAbstractScrollArea):
             if element is None or index is None:
                 return
             bubble = element.bubble_rect().translated(0, self.rect_of(index).top())
-            menu.popup(self, element, Hit(NOTHING.target), self.viewport().mapToGlobal(bubble.center().toPoint()))
+            menu.popup(
+                self, element, Hit(NOTHING.target), self.viewport().mapToGlobal(bubble.center().toPoint())
+            )
             return
         found, hit = self.hit_test(QPointF(self.viewport().mapFrom(self, event.pos())))
         menu.popup(self, found, hit, event.globalPos())
@@ -420,7 +428,15 @@ class MessageView(QAbstractScrollArea):
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
-        if event.reason() in {Qt.FocusReason.TabFocusReason, Qt.FocusReason.BacktabFocusReason, Qt.FocusReason.ShortcutFocusReason} and self.focused_element() is None:
+        if (
+            event.reason()
+            in {
+                Qt.FocusReason.TabFocusReason,
+                Qt.FocusReason.BacktabFocusReason,
+                Qt.FocusReason.ShortcutFocusReason,
+            }
+            and self.focused_element() is None
+        ):
             messages = [self.stack.elements[i] for i in self.visible_indices()]
             last = next((e for e in reversed(messages) if isinstance(e, MessageElement)), None)
             if last is not None:

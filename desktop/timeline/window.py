@@ -100,9 +100,7 @@ class TimelineWindow:
             return self.older is Edge.END and self.newer is Edge.END
         if position < self._rows[0].position and self.older is not Edge.END:
             return False
-        if position > self._rows[-1].position and self.newer is not Edge.END:
-            return False
-        return True
+        return position <= self._rows[-1].position or self.newer is Edge.END
 
     def _insert(self, rows: Iterable[MessageRow]) -> None:
         for row in rows:

@@ -20,18 +20,21 @@ def colour_index(identity: UUID) -> int:
 
 def paint_avatar(painter: QPainter, rect: QRectF, name: str, identity: UUID) -> None:
     """Paint a square avatar filling `rect`; without initials, the outline of a person."""
-    device = painter.device()
-    dpr = device.devicePixelRatioF() if device is not None else 1.0
+    dpr = painter.device().devicePixelRatioF()
     tokens = theme().tokens
     picture = _avatar(
-        initials(name), tokens.avatars[colour_index(identity)].rgba(), tokens.on_avatar.rgba(),
-        int(rect.width()), dpr, font(Role.HEADING).family(),
+        initials(name),
+        tokens.avatars[colour_index(identity)].rgba(),
+        tokens.on_avatar.rgba(),
+        size=int(rect.width()),
+        dpr=dpr,
+        family=font(Role.HEADING).family(),
     )
     painter.drawPixmap(rect.topLeft(), picture)
 
 
 @lru_cache(maxsize=512)
-def _avatar(letters: str, ground: int, ink: int, size: int, dpr: float, family: str) -> QPixmap:
+def _avatar(letters: str, ground: int, ink: int, *, size: int, dpr: float, family: str) -> QPixmap:
     made = QPixmap(round(size * dpr), round(size * dpr))
     made.setDevicePixelRatio(dpr)
     made.fill(Qt.GlobalColor.transparent)

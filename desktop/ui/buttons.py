@@ -62,16 +62,22 @@ class Button(QPushButton):
             paint_focus_ring(painter, shape, RADIUS, tokens)
         painter.setPen(ink)
         painter.setFont(self.font())
-        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextShowMnemonic, self.text())
+        painter.drawText(
+            self.rect(), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextShowMnemonic, self.text()
+        )
         painter.end()
 
     def _colours(self, tokens: Tokens) -> tuple[QColor, QColor]:
         hovered, pressed = self.underMouse() and self.isEnabled(), self.isDown()
         if not self.isEnabled() and not self._busy_text:
-            return (QColor(0, 0, 0, 0) if self._kind is Kind.PLAIN else tokens.surface_sunken), tokens.text_disabled
+            return (
+                QColor(0, 0, 0, 0) if self._kind is Kind.PLAIN else tokens.surface_sunken
+            ), tokens.text_disabled
         match self._kind:
             case Kind.PRIMARY:
-                ground = tokens.accent_pressed if pressed else tokens.accent_hover if hovered else tokens.accent
+                ground = (
+                    tokens.accent_pressed if pressed else tokens.accent_hover if hovered else tokens.accent
+                )
                 return ground, tokens.on_accent
             case Kind.DANGER:
                 return (tokens.danger_hover if pressed or hovered else tokens.danger), tokens.on_danger
@@ -87,11 +93,17 @@ class IconButton(QAbstractButton):
     """A round button with an icon. `name` is its accessible name and tooltip."""
 
     def __init__(
-        self, icon_name: str, name: str, size: int = 36, parent: QWidget | None = None, *, token: str = "icon"
+        self,
+        icon_name: str,
+        name: str,
+        size: int = 36,
+        parent: QWidget | None = None,
+        *,
+        colour: str = "icon",
     ) -> None:
         super().__init__(parent)
         self._icon_name = icon_name
-        self._token = token
+        self._token = colour
         self._filled = False
         self.setAccessibleName(name)
         self.setToolTip(name)
@@ -107,7 +119,7 @@ class IconButton(QAbstractButton):
             self.setToolTip(name)
         self.update()
 
-    def set_filled(self, filled: bool) -> None:  # noqa: FBT001 - a setter
+    def set_filled(self, filled: bool) -> None:
         """On the accent colour, as the send button."""
         self._filled = filled
         self.update()
@@ -141,7 +153,9 @@ class IconButton(QAbstractButton):
     def _colours(self, tokens: Tokens) -> tuple[QColor, QColor]:
         hovered = self.underMouse() and self.isEnabled()
         if self._filled and self.isEnabled():
-            ground = tokens.accent_pressed if self.isDown() else tokens.accent_hover if hovered else tokens.accent
+            ground = (
+                tokens.accent_pressed if self.isDown() else tokens.accent_hover if hovered else tokens.accent
+            )
             return ground, tokens.on_accent
         ink = getattr(tokens, self._token) if self.isEnabled() else tokens.text_disabled
         if self.isDown() or self.isChecked():

@@ -25,8 +25,7 @@ def pixmap(name: str, colour: QColor, size: int, dpr: float) -> QPixmap:
 def paint(painter: QPainter, name: str, colour: QColor, rect: QRectF) -> None:
     """Paint the icon centred in `rect`, at the largest whole size that fits."""
     size = int(min(rect.width(), rect.height()))
-    device = painter.device()
-    dpr = device.devicePixelRatioF() if device is not None else 1.0
+    dpr = painter.device().devicePixelRatioF()
     centre = rect.center()
     painter.drawPixmap(
         QPointF(round(centre.x() - size / 2), round(centre.y() - size / 2)),
@@ -34,9 +33,9 @@ def paint(painter: QPainter, name: str, colour: QColor, rect: QRectF) -> None:
     )
 
 
-def icon(name: str, token: str = "icon") -> QIcon:
-    """A `QIcon` for stock widgets and menus; `token` names the colour."""
-    return QIcon(_TokenIcon(name, token))
+def icon(name: str, colour: str = "icon") -> QIcon:
+    """A `QIcon` for stock widgets and menus; `colour` names the colour."""
+    return QIcon(_TokenIcon(name, colour))
 
 
 @lru_cache(maxsize=32)
@@ -80,10 +79,10 @@ def _renderer(name: str) -> QSvgRenderer:
 
 
 class _TokenIcon(QIconEngine):
-    def __init__(self, name: str, token: str) -> None:
+    def __init__(self, name: str, colour: str) -> None:
         super().__init__()
         self._name = name
-        self._token = token
+        self._token = colour
 
     def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, state: QIcon.State) -> None:  # noqa: ARG002 - Qt's signature
         tokens = theme().tokens

@@ -106,7 +106,9 @@ def initials(name: str) -> str:
     words = [word for word in name.split() if word[0].isalpha()]
     if not words:
         stripped = name.strip()
-        return first_grapheme(stripped) if _EMOJI_CLUSTER.match(stripped) and not stripped[0].isdigit() else ""
+        return (
+            first_grapheme(stripped) if _EMOJI_CLUSTER.match(stripped) and not stripped[0].isdigit() else ""
+        )
     first = first_grapheme(words[0])
     if len(words) == 1 or _is_ideograph(first[0]):
         return first.upper()

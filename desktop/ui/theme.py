@@ -48,7 +48,7 @@ class Theme(QObject):
         """Give `app` its style, fonts and colours; needed once, before the first widget."""
         app.setStyle(QStyleFactory.create("Fusion"))
         type_scale.install_fonts(app)
-        QDir.setSearchPaths("ui-icons", [str(_STYLE_SHEET.with_name("icons"))])
+        QDir.setSearchPaths("uiicons", [str(_STYLE_SHEET.with_name("icons"))])
         app.setStyleSheet(_STYLE_SHEET.read_text(encoding="utf-8"))
         if self._followed is not app:
             app.styleHints().colorSchemeChanged.connect(self._on_system_changed)
@@ -65,8 +65,7 @@ class Theme(QObject):
 
     def _apply(self) -> None:
         dark = self._mode is Mode.DARK or (
-            self._mode is Mode.SYSTEM
-            and QGuiApplication.styleHints().colorScheme() is Qt.ColorScheme.Dark
+            self._mode is Mode.SYSTEM and QGuiApplication.styleHints().colorScheme() is Qt.ColorScheme.Dark
         )
         self._tokens = DARK if dark else LIGHT
         QApplication.setPalette(palette(self._tokens))

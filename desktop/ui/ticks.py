@@ -55,14 +55,14 @@ def tick_width(height: int) -> int:
     return round(height * 1.42)
 
 
-def paint_tick(painter: QPainter, tick: Tick, at: QPointF, height: int, tokens: Tokens, ink: QColor) -> None:
+def paint_tick(
+    painter: QPainter, tick: Tick, at: QPointF, height: int, *, tokens: Tokens, ink: QColor
+) -> None:
     """Paint the sign with its top left corner at `at`; `ink` colours the plain ones."""
     if tick is Tick.NONE:
         return
     colour = {Tick.READ: tokens.tick_read, Tick.FAILED: tokens.tick_failed}.get(tick, ink)
-    device = painter.device()
-    dpr = device.devicePixelRatioF() if device is not None else 1.0
-    painter.drawPixmap(at, _picture(tick, colour.rgba(), height, dpr))
+    painter.drawPixmap(at, _picture(tick, colour.rgba(), height, painter.device().devicePixelRatioF()))
 
 
 @lru_cache(maxsize=128)
@@ -76,7 +76,13 @@ def _picture(tick: Tick, rgba: int, height: int, dpr: float) -> QPixmap:
     # Drawn on a grid of 17 x 12 units, right-aligned for the round signs.
     painter.scale(height / 12, height / 12)
     painter.setPen(
-        QPen(QColor.fromRgba(rgba), 1.35, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
+        QPen(
+            QColor.fromRgba(rgba),
+            1.35,
+            Qt.PenStyle.SolidLine,
+            Qt.PenCapStyle.RoundCap,
+            Qt.PenJoinStyle.RoundJoin,
+        )
     )
     match tick:
         case Tick.SENT:
@@ -89,7 +95,9 @@ def _picture(tick: Tick, rgba: int, height: int, dpr: float) -> QPixmap:
             painter.drawPolyline(_points((10.4, 3.6), (10.4, 6.3), (12.2, 7.3)))
         case Tick.UNCONFIRMED:
             painter.drawEllipse(QPointF(10.4, 6.1), 4.6, 4.6)
-            painter.drawPolyline(_points((8.9, 5.0), (9.3, 4.0), (10.5, 3.7), (11.7, 4.4), (11.6, 5.5), (10.4, 6.4)))
+            painter.drawPolyline(
+                _points((8.9, 5.0), (9.3, 4.0), (10.5, 3.7), (11.7, 4.4), (11.6, 5.5), (10.4, 6.4))
+            )
             painter.drawPoint(QPointF(10.4, 8.6))
         case Tick.FAILED:
             painter.setBrush(QColor.fromRgba(rgba))

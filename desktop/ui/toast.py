@@ -49,7 +49,9 @@ class Toasts(QObject):
         self._place()
         spoken = QAccessibleAnnouncementEvent(card, f"{title}. {text}" if text else title)
         spoken.setPoliteness(
-            QAccessible.AnnouncementPoliteness.Assertive if error else QAccessible.AnnouncementPoliteness.Polite
+            QAccessible.AnnouncementPoliteness.Assertive
+            if error
+            else QAccessible.AnnouncementPoliteness.Polite
         )
         QAccessible.updateAccessibility(spoken)
 
@@ -119,13 +121,13 @@ class _Toast(Card):
             button = Button(label, Kind.PLAIN)
             button.clicked.connect(self._on_action)
             row.addWidget(button, alignment=Qt.AlignmentFlag.AlignVCenter)
-        close = IconButton("close", "Close this note", 28, token="icon_muted")
+        close = IconButton("close", "Close this note", 28, colour="icon_muted")
         close.clicked.connect(self.close_itself)
         row.addWidget(close, alignment=Qt.AlignmentFlag.AlignTop if text else Qt.AlignmentFlag.AlignVCenter)
 
     def close_itself(self) -> None:
         # Later: the button that was pressed must not be destroyed inside its own signal.
-        QTimer.singleShot(0, self, lambda: self.closed())
+        QTimer.singleShot(0, self, self.closed)
 
     def _on_action(self) -> None:
         self._run()

@@ -349,17 +349,32 @@ DARK: Final = _table(
 )
 
 READABLE: Final[tuple[tuple[str, str], ...]] = (
-    *((text, ground) for text in ("text_primary", "text_secondary") for ground in (
-        "window", "surface", "surface_sunken", "surface_hover", "surface_selected", "surface_raised",
-    )),
-    *((text, ground) for text in ("text_tertiary", "text_link") for ground in (
-        "surface", "surface_hover", "surface_selected",
-    )),
+    *(
+        (text, ground)
+        for text in ("text_primary", "text_secondary")
+        for ground in (
+            "window",
+            "surface",
+            "surface_sunken",
+            "surface_hover",
+            "surface_selected",
+            "surface_raised",
+        )
+    ),
+    *(
+        (text, ground)
+        for text in ("text_tertiary", "text_link")
+        for ground in (
+            "surface",
+            "surface_hover",
+            "surface_selected",
+        )
+    ),
     ("text_placeholder", "surface_sunken"),
     ("rail_icon", "rail"),
     ("rail_icon_active", "rail_active"),
     ("on_accent", "accent"),
-    ("on_accent", "accent_hover" ),
+    ("on_accent", "accent_hover"),
     ("on_accent", "accent_pressed"),
     ("accent_text", "surface"),
     ("accent_text", "accent_soft"),
@@ -408,9 +423,7 @@ def _luminance(colour: QColor) -> float:
     def linear(channel: float) -> float:
         return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
 
-    return (
-        0.2126 * linear(colour.redF()) + 0.7152 * linear(colour.greenF()) + 0.0722 * linear(colour.blueF())
-    )
+    return 0.2126 * linear(colour.redF()) + 0.7152 * linear(colour.greenF()) + 0.0722 * linear(colour.blueF())
 
 
 COLOUR_NAMES: Final = tuple(field.name for field in fields(Tokens) if field.name != "dark")

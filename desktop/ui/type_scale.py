@@ -27,7 +27,13 @@ _REFERENCE_PX: Final = 14.0
 # What a desktop names its interface font is used as it is, unless it is one of these fallbacks of X11.
 _PLAIN_FAMILIES: Final = frozenset({"Sans Serif", "Sans", "DejaVu Sans", "Bitstream Vera Sans", ""})
 _GOOD_FAMILIES: Final = ("Inter", "Noto Sans", "Segoe UI", "Cantarell", "Ubuntu", "Liberation Sans")
-_OTHER_SCRIPTS: Final = ("Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans CJK SC", "Noto Sans", "DejaVu Sans")
+_OTHER_SCRIPTS: Final = (
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans CJK SC",
+    "Noto Sans",
+    "DejaVu Sans",
+)
 _EMOJI_FAMILIES: Final = ("Noto Color Emoji", "Segoe UI Emoji", "Apple Color Emoji")
 _MONO_FAMILIES: Final = ("JetBrains Mono", "Noto Sans Mono", "DejaVu Sans Mono", "Consolas", "Menlo")
 
@@ -79,8 +85,7 @@ def chat_font(role: Role, zoom: float, *, mono: bool = False) -> QFont:
 def _pixels(font: QFont) -> float:
     if font.pixelSize() > 0:
         return font.pixelSize()
-    screen = QApplication.primaryScreen()
-    return font.pointSizeF() * (screen.logicalDotsPerInch() if screen else 96.0) / 72.0
+    return font.pointSizeF() * QApplication.primaryScreen().logicalDotsPerInch() / 72.0
 
 
 @lru_cache(maxsize=128)

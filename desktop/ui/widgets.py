@@ -1,4 +1,4 @@
-"""Small widgets used in several places: labels by role, panels on a token, empty states, thin lines."""
+"""Small widgets used in several places: labels by role, panels on a colour, empty states, thin lines."""
 
 from collections.abc import Callable
 
@@ -17,17 +17,21 @@ class Label(QLabel):
     """Text in a role and a token's colour, which follows the theme."""
 
     def __init__(
-        self, text: str = "", role: Role = Role.BODY, token: str = "text_primary", parent: QWidget | None = None
+        self,
+        text: str = "",
+        role: Role = Role.BODY,
+        colour: str = "text_primary",
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(text, parent)
-        self._token = token
+        self._token = colour
         self.setFont(font(role))
         self.setTextFormat(Qt.TextFormat.PlainText)
         self._recolour()
         theme().changed.connect(self._recolour)
 
-    def set_token(self, token: str) -> None:
-        self._token = token
+    def set_token(self, colour: str) -> None:
+        self._token = colour
         self._recolour()
 
     def _recolour(self) -> None:
@@ -39,8 +43,10 @@ class Label(QLabel):
 class ElidedLabel(Label):
     """One line that ends in an ellipsis where there is no room; the whole text is its tooltip."""
 
-    def __init__(self, role: Role = Role.BODY, token: str = "text_primary", parent: QWidget | None = None) -> None:
-        super().__init__("", role, token, parent)
+    def __init__(
+        self, role: Role = Role.BODY, colour: str = "text_primary", parent: QWidget | None = None
+    ) -> None:
+        super().__init__("", role, colour, parent)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     def setText(self, text: str) -> None:
@@ -65,11 +71,11 @@ class ElidedLabel(Label):
 
 
 class Panel(QWidget):
-    """A widget filled with one token, optionally with rounded corners or a hairline on one side."""
+    """A widget filled with one colour, optionally with rounded corners or a hairline on one side."""
 
     def __init__(
         self,
-        token: str = "surface",
+        colour: str = "surface",
         parent: QWidget | None = None,
         *,
         radius: int = 0,
@@ -77,13 +83,13 @@ class Panel(QWidget):
         edge: Qt.Edge | None = None,
     ) -> None:
         super().__init__(parent)
-        self._token = token
+        self._token = colour
         self._radius = radius
         self._outline = outline
         self._edge = edge
 
-    def set_token(self, token: str) -> None:
-        self._token = token
+    def set_token(self, colour: str) -> None:
+        self._token = colour
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - Qt's signature
@@ -94,7 +100,9 @@ class Panel(QWidget):
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             painter.setPen(getattr(tokens, self._outline) if self._outline else Qt.PenStyle.NoPen)
             painter.setBrush(fill)
-            painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), self._radius, self._radius)
+            painter.drawRoundedRect(
+                QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), self._radius, self._radius
+            )
         else:
             painter.fillRect(self.rect(), fill)
         if self._edge is not None:
@@ -118,16 +126,21 @@ class IconMark(QWidget):
     """An icon as decoration, in a round tint if `ground` names one."""
 
     def __init__(
-        self, icon_name: str, size: int, token: str = "icon_muted", ground: str = "", parent: QWidget | None = None
+        self,
+        icon_name: str,
+        size: int,
+        colour: str = "icon_muted",
+        ground: str = "",
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._icon_name = icon_name
-        self._token = token
+        self._token = colour
         self._ground = ground
         self.setFixedSize(size, size)
 
-    def set_icon(self, icon_name: str, token: str) -> None:
-        self._icon_name, self._token = icon_name, token
+    def set_icon(self, icon_name: str, colour: str, ground: str = "") -> None:
+        self._icon_name, self._token, self._ground = icon_name, colour, ground
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - Qt's signature
@@ -170,8 +183,11 @@ class EmptyState(QWidget):
         layout.addStretch(3)
         self._button.hide()
 
-    def show_words(self, icon_name: str, title: str, text: str, token: str = "accent_text") -> None:
-        self._mark.set_icon(icon_name, token)
+    def show_words(self, icon_name: str, title: str, text: str, *, grave: bool = False) -> None:
+        """`grave`: something is wrong, not just empty."""
+        self._mark.set_icon(
+            icon_name, "danger_text" if grave else "accent_text", "danger_soft" if grave else "accent_soft"
+        )
         self.title.setText(title)
         self.text.setText(text)
 
@@ -189,5 +205,5 @@ class EmptyState(QWidget):
 class Card(Panel):
     """A raised panel with rounded corners."""
 
-    def __init__(self, parent: QWidget | None = None, token: str = "surface_raised") -> None:
-        super().__init__(token, parent, radius=RADIUS + 4, outline="border")
+    def __init__(self, parent: QWidget | None = None, colour: str = "surface_raised") -> None:
+        super().__init__(colour, parent, radius=RADIUS + 4, outline="border")

@@ -37,6 +37,15 @@ class Speakers(NamedTuple):
     me: UUID | None
 
 
+class Scene(NamedTuple):
+    """What elements are made for: who speaks, in which colours and sizes, and when it is."""
+
+    speakers: Speakers
+    tokens: Tokens
+    metrics: Metrics
+    now: datetime
+
+
 class MessageElement(Element):
     """A bubble with a text block in it. Subclasses make the block (`_make_body`) and may add to it."""
 
@@ -62,41 +71,44 @@ class MessageElement(Element):
     """Whether the text stands beside an icon."""
 
     def __init__(
-        self, row: MessageRow, placement: Placement, speakers: Speakers, tokens: Tokens, metrics: Metrics, now: datetime
+        self,
+        row: MessageRow,
+        placement: Placement,
+        scene: Scene,
     ) -> None:
         super().__init__(row.key)
         self.row = row
         self.placement = placement
-        self._contact, self._me = speakers
-        self._tokens = tokens
+        self._contact, self._me = scene.speakers
+        self._tokens = scene.tokens
         self._time = clock(row.sent_at)
         self.notice = Notice()
         self.due: datetime | None = None
         self._notice_box: NoticeBox | None = None
-        self._body = self._make_body(metrics)
+        self._body = self._make_body(scene.metrics)
         self._bubble = QRectF()
         self._path = QPainterPath()
         self._on_right = False
         self._has_meta_line = False
         self._laid_for: tuple[int, Metrics] | None = None
-        self.set_state(row, placement, metrics, now)
+        self.set_state(row, placement, scene)
 
     # --- state ------------------------------------------------------------------------------------
 
-    def set_state(self, row: MessageRow, placement: Placement, metrics: Metrics, now: datetime) -> None:
+    def set_state(self, row: MessageRow, placement: Placement, scene: Scene) -> None:
         """Show a newer state of the message. Lay out again afterwards (`resize`)."""
         self._laid_for = None
         if row.content != self.row.content:
             self.row = row
-            self._body = self._make_body(metrics)
+            self._body = self._make_body(scene.metrics)
         self.row = row
         self.placement = placement
         self._time = clock(row.sent_at)
-        notice = notice_for(row, now) if self.is_outbound else Notice()
+        notice = notice_for(row, scene.now) if self.is_outbound else Notice()
         self.due = notice.due
         if notice != self.notice:
             self.notice = notice
-            self._notice_box = NoticeBox(notice, metrics) if notice.words else None
+            self._notice_box = NoticeBox(notice, scene.metrics) if notice.words else None
 
     @property
     def is_outbound(self) -> bool:
@@ -143,7 +155,10 @@ class MessageElement(Element):
         self.height = top + bubble_height
         if self._notice_box is not None:
             self.height += metrics.gap_in_group + self._notice_box.place(
-                bubble, metrics.bubble_limit(width), self.height + metrics.gap_in_group, metrics,
+                bubble,
+                metrics.bubble_limit(width),
+                self.height + metrics.gap_in_group,
+                metrics,
                 on_right=self._on_right,
             )
         return self.height
@@ -211,9 +226,9 @@ class MessageElement(Element):
             painter,
             self._body_origin(context.metrics),
             self._body_width(context.metrics),
-            selected,
-            (tokens.bubble_selection, ink),
-            tokens.bubble_code,
+            selected=selected,
+            selection=(tokens.bubble_selection, ink),
+            code_ground=tokens.bubble_code,
         )
 
     def _ink(self, tokens: Tokens) -> QColor:
@@ -231,7 +246,7 @@ class MessageElement(Element):
                 rect.right() - metrics.tick_width,
                 rect.top() + round((metrics.meta_height - metrics.tick_height) / 2),
             )
-            paint_tick(painter, tick, at, metrics.tick_height, tokens, tokens.tick)
+            paint_tick(painter, tick, at, metrics.tick_height, tokens=tokens, ink=tokens.tick)
 
     def _meta_rect(self, metrics: Metrics) -> QRectF:
         width = self._meta_width(metrics)
@@ -279,7 +294,13 @@ class MessageElement(Element):
 
     def accessible_text(self) -> str:
         """As 'Sara, 10:42, Where is my parcel?, delivered'."""
-        parts = [self.speaker(), self._time, self._spoken_body(), tick_of_row(self.row).value, self.notice.words]
+        parts = [
+            self.speaker(),
+            self._time,
+            self._spoken_body(),
+            tick_of_row(self.row).value,
+            self.notice.words,
+        ]
         return ", ".join(part for part in parts if part)
 
     def accessible_rect(self, width: int) -> QRectF:  # noqa: ARG002 - the bubble knows its place
@@ -293,5 +314,3 @@ class MessageElement(Element):
 
     def _make_body(self, metrics: Metrics) -> TextBlock:
         raise NotImplementedError
-
-

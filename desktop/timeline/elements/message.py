@@ -1,19 +1,16 @@
 """The kinds of messages. A kind without a class of its own is shown as unknown, never left out."""
 
-from datetime import datetime
-
 from PySide6.QtCore import QRectF
 from PySide6.QtGui import QPainter
 
 from desktop.cache.rows import MessageRow
-from desktop.timeline.elements.bubble import MessageElement, Placement, Speakers
+from desktop.timeline.elements.bubble import MessageElement, Placement, Scene
 from desktop.timeline.elements.text_block import TextBlock
 from desktop.timeline.marks import Marked, Span, Style, parse
 from desktop.timeline.metrics import Metrics
 from desktop.timeline.painting import PaintContext
 from desktop.ui import icon
 from desktop.ui.text import big_emoji_count
-from desktop.ui.tokens import Tokens
 from shared.content import TextContent, summary
 
 
@@ -56,9 +53,7 @@ class UnknownElement(MessageElement):
         icon.paint(painter, "question", colour, QRectF(x, self._body_origin(metrics).y(), size, size))
 
 
-def make_message(
-    row: MessageRow, placement: Placement, speakers: Speakers, tokens: Tokens, metrics: Metrics, now: datetime
-) -> MessageElement:
+def make_message(row: MessageRow, placement: Placement, scene: Scene) -> MessageElement:
     """The element for a row, by the type of its content."""
     kind = TextElement if isinstance(row.content, TextContent) else UnknownElement
-    return kind(row, placement, speakers, tokens, metrics, now)
+    return kind(row, placement, scene)

@@ -53,7 +53,8 @@ class NoticeBox:
     def action_at(self, point: QPointF) -> Action | None:
         reach = _GAP / 2
         return next(
-            (action for action, rect in self._actions if rect.adjusted(-reach, 0, reach, 0).contains(point)), None
+            (action for action, rect in self._actions if rect.adjusted(-reach, 0, reach, 0).contains(point)),
+            None,
         )
 
     def paint(self, painter: QPainter, tokens: Tokens, metrics: Metrics, hovered: Action | None) -> None:
@@ -65,7 +66,12 @@ class NoticeBox:
         at = self._box.topLeft() + QPointF(metrics.pad_x, metrics.pad_top)
         nothing = QColor(0, 0, 0, 0)
         self._words.draw(
-            painter, at, round(self._box.width()) - 2 * metrics.pad_x, None, (nothing, nothing), nothing
+            painter,
+            at,
+            round(self._box.width()) - 2 * metrics.pad_x,
+            selected=None,
+            selection=(nothing, nothing),
+            code_ground=nothing,
         )
         for action, rect in self._actions:
             font = metrics.action

@@ -31,7 +31,9 @@ class _ChipRow(Element):
 
     def paint(self, painter: QPainter, context: PaintContext, selected: tuple[int, int] | None) -> None:  # noqa: ARG002 - no text to select
         tokens = context.tokens
-        paint_chip(painter, self._rect, self.text, context.metrics.chip, tokens.chip, tokens.chip_text)
+        paint_chip(
+            painter, self._rect, self.text, context.metrics.chip, ground=tokens.chip, ink=tokens.chip_text
+        )
 
     def accessible_text(self) -> str:
         return self.text

@@ -5,7 +5,16 @@ from math import ceil
 from typing import Final
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QTextCharFormat, QTextLayout, QTextLine, QTextOption
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QFontMetricsF,
+    QPainter,
+    QTextCharFormat,
+    QTextLayout,
+    QTextLine,
+    QTextOption,
+)
 
 from desktop.timeline.marks import Marked, Span, Style
 from desktop.ui.text import Utf16Map, is_right_to_left, utf16_length
@@ -41,7 +50,9 @@ class TextBlock:
         "used_width",
     )
 
-    def __init__(self, marked: Marked, font: QFont, code_font: QFont, link_colour: QColor, gap: float | None) -> None:
+    def __init__(
+        self, marked: Marked, font: QFont, code_font: QFont, link_colour: QColor, gap: float | None
+    ) -> None:
         self._text = marked.text
         self.length = utf16_length(marked.text)
         self._gap = gap or 0.0
@@ -104,6 +115,7 @@ class TextBlock:
         painter: QPainter,
         at: QPointF,
         box_width: int,
+        *,
         selected: tuple[int, int] | None,
         selection: tuple[QColor, QColor],
         code_ground: QColor,
@@ -136,7 +148,9 @@ class TextBlock:
         if point.y() >= self.height:
             return self.length
         line = self._line_at(point.y())
-        return line.xToCursor(point.x() - self._shift(box_width), QTextLine.CursorPosition.CursorBetweenCharacters)
+        return line.xToCursor(
+            point.x() - self._shift(box_width), QTextLine.CursorPosition.CursorBetweenCharacters
+        )
 
     def is_over_text(self, point: QPointF, box_width: int) -> bool:
         if not self._tops or not 0 <= point.y() < self.height:
@@ -149,7 +163,9 @@ class TextBlock:
         if not self._links or not self.is_over_text(point, box_width):
             return ""
         line = self._line_at(point.y())
-        position = line.xToCursor(point.x() - self._shift(box_width), QTextLine.CursorPosition.CursorOnCharacter)
+        position = line.xToCursor(
+            point.x() - self._shift(box_width), QTextLine.CursorPosition.CursorOnCharacter
+        )
         return next((target for start, end, target in self._links if start <= position < end), "")
 
     def text(self, start: int, end: int) -> str:
@@ -220,8 +236,8 @@ class TextBlock:
 
 def _cursor_x(line: QTextLine, position: int) -> float:
     # PySide gives the x together with the position that it was clamped to.
-    x = line.cursorToX(position)
-    return float(x[0] if isinstance(x, tuple) else x)
+    x: tuple[float, int] = line.cursorToX(position)  # type: ignore[assignment] # the stubs say object
+    return x[0]
 
 
 def _format(span: Span, code_font: QFont, link_colour: QColor) -> QTextCharFormat:
