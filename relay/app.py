@@ -28,6 +28,7 @@ from relay.kit.db import PoolOptions
 from relay.kit.http import RequestContext
 from relay.kit.problem import exception_handlers
 from relay.numbers.endpoints import WebhookEndpoints
+from relay.outbound import routes as outbound
 from relay.services import open_database, open_services
 from relay.settings import Settings
 from relay.sync import routes as sync
@@ -43,6 +44,7 @@ INGEST_POOL: Final = PoolOptions(size=2, overflow=1, wait_seconds=5.0)
 API: Final[Sequence[ControllerRouterHandler]] = (
     *accounts.route_handlers,
     *conversations.route_handlers,
+    *outbound.route_handlers,
     *sync.route_handlers,
 )
 PROVIDED: Final = (
