@@ -79,7 +79,7 @@ def _with_embedded(settings: Settings, server: EmbeddedPostgres) -> Settings:
 
 
 def _kept_secret(path: Path, generate: Callable[[], str]) -> str:
-    """The secret in this file, made at first use. The name appears with its content, so no reader sees half."""
+    """The secret in this file, made at first use: the name appears with its content, so nobody reads half."""
     if not path.exists():
         with tempfile.NamedTemporaryFile("w", dir=path.parent) as fresh:  # 0600
             fresh.write(generate())
@@ -90,7 +90,7 @@ def _kept_secret(path: Path, generate: Callable[[], str]) -> str:
                 log.warning(
                     "secret.generated",
                     path=str(path),
-                    advice="Back this file up together with the database: one is worthless without the other.",
+                    advice="Back this file up with the database: one is worthless without the other.",
                 )
     return path.read_text().strip()
 

@@ -53,7 +53,7 @@ class Readiness:
                 row = (await work.execute(_SCHEMA)).one()
             if not fits_schema(self._revision, row.found, row.oldest):
                 checks["schema"] = f"at {row.found:04}, needs {self._revision:04}"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, we are not ready
             log.warning("health.database", error=repr(error))
             checks |= {"database": "unavailable", "schema": "unknown"}
         ready = all(value in ("ok", "polling") for value in checks.values())

@@ -43,8 +43,8 @@ class Server(uvicorn.Server):
                 for sock in server.sockets:
                     log.info("relay.listening", address=sock.getsockname())
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Not passed on to uvicorn, which would raise the signal again after the end and skip our clean-up."""
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Not passed on: uvicorn would raise the signal again after the end and skip our clean-up."""
         self._signals += 1
         if self._signals > 1 or self._loop is None or not self.started:
             self.should_exit = self.force_exit = True

@@ -1,4 +1,4 @@
-"""What every process of the relay shares: database, doorbell and secrets, opened together and closed in order."""
+"""What every process of the relay has: database, doorbell and secrets, opened and closed together."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -55,3 +55,9 @@ class SignInAttempts:
 
     def _key(self, kind: str, value: str) -> bytes:
         return self._secrets.mac(f"sign-in-attempt-{kind}", None, value.encode())
+
+
+async def clear_old_attempts(database: Database) -> int:
+    """Forget keys whose allowance has long been full again; returns how many."""
+    async with database.system() as work:
+        return await queries.clear_old_attempts(work)

@@ -11,6 +11,7 @@ from relay.accounts import queries
 from relay.accounts.identity import Identity
 from relay.kit import ids
 from relay.kit.db import Database, SystemWork
+from relay.kit.errors import OperatorError
 from relay.kit.problem import ProblemError
 from relay.numbers.service import number_infos
 from shared.wire.auth import Me
@@ -21,7 +22,7 @@ NAME_MAX_CHARS: Final = 200
 EMAIL_MAX_CHARS: Final = 254
 
 
-class AccountError(Exception):
+class AccountError(OperatorError):
     """A tenant or user cannot be made or found as asked; the message is for people."""
 
 

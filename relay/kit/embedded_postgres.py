@@ -42,6 +42,8 @@ from urllib.parse import quote
 import psutil
 import structlog
 
+from relay.kit.errors import OperatorError
+
 log = structlog.get_logger(__name__)
 
 MAJOR_VERSION: Final = "18"
@@ -81,7 +83,7 @@ SETTINGS: Final = {
 }
 
 
-class EmbeddedPostgresError(Exception):
+class EmbeddedPostgresError(OperatorError):
     """The embedded server cannot be used; the message says why and what to do."""
 
 

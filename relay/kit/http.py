@@ -1,4 +1,4 @@
-"""What every HTTP answer has: a request id, security headers, one line in the log, and its place in the metrics."""
+"""What every HTTP answer has: a request id, security headers, a line in the log, a place in the metrics."""
 
 import re
 import time

@@ -11,6 +11,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from relay.kit.errors import OperatorError
 from relay.kit.schema import APP, OWNER, SYSTEM
 
 LOGIN: Final = "relay"
@@ -19,7 +20,7 @@ POSTGRES_MIN: Final = 16
 """First version in which a membership can be without inheritance."""
 
 
-class DatabaseRefusedError(Exception):
+class DatabaseRefusedError(OperatorError):
     """The relay must not run on this database as it is; the message says why and what to do."""
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from relay.kit import ids
 from relay.kit.db import Database, SystemWork, TenantWork, UnitOfWork
+from relay.kit.errors import OperatorError
 from relay.kit.secrets import Secrets
 from relay.numbers import queries
 from relay.numbers.queries import NumberRoute, Route
@@ -18,7 +19,7 @@ _ACCESS_TOKEN: Final = {"table": "waba", "column": "access_token_sealed"}
 _APP_SECRET: Final = {"table": "waba_route", "column": "app_secret_sealed"}
 
 
-class NumberError(Exception):
+class NumberError(OperatorError):
     """A number cannot be added as asked; the message is for people."""
 
 
