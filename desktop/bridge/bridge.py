@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from desktop.bridge.runtime import EngineThread
-from desktop.engine.events import Event
+from desktop.bridge.runtime import EngineGone, EngineThread
+from desktop.engine.events import Event, Trouble
 
 if TYPE_CHECKING:
     from desktop.engine.engine import Engine
@@ -45,7 +45,7 @@ class Bridge(QObject):
     ) -> None:
         super().__init__(parent)
         self._delivered.connect(self.events, Qt.ConnectionType.QueuedConnection)
-        self._runtime = EngineThread(lambda: make_engine(self._delivered.emit))
+        self._runtime = EngineThread(lambda: make_engine(self._delivered.emit), self._tell_failure)
 
     def start(self) -> None:
         """Start the engine's thread. Returns at once; what happens is told by `events`."""
@@ -65,6 +65,9 @@ class Bridge(QObject):
         """
         async with asyncio.timeout(timeout):
             return await asyncio.wrap_future(self._runtime.submit(command))
+
+    def _tell_failure(self, error: EngineGone) -> None:
+        self._delivered.emit((Trouble(error.code, error.title, error.advice),))
 
     async def shutdown(self) -> None:
         """Stop the engine in order: sends in flight end, socket and cache close. At most 5 seconds."""

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from desktop.errors import UserFacing
 
 if TYPE_CHECKING:
     from desktop.engine.engine import Engine
@@ -17,15 +19,25 @@ T = TypeVar("T")
 SHUTDOWN_SECONDS = 5.0
 
 
+class EngineGone(UserFacing):
+    """The engine did not start, or has stopped. `code` is `engine_gone`."""
+
+    code = "engine_gone"
+
+    def __init__(self) -> None:
+        super().__init__("Relaydesk's engine is not running.", "Start Relaydesk again.")
+
+
 class EngineThread:
-    """Runs one engine from `start` to `stop`.
+    """Runs one engine from `start` to `stop`; `on_failure` is called on its thread if it dies.
 
     The loop is asyncio's own (on Windows the proactor), independent of Qt. Commands given before the engine
     exists wait for it. The thread is a daemon: when the engine does not stop in time, the program still ends.
     """
 
-    def __init__(self, make_engine: "Callable[[], Engine]") -> None:
+    def __init__(self, make_engine: "Callable[[], Engine]", on_failure: Callable[[EngineGone], None]) -> None:
         self._make_engine = make_engine
+        self._on_failure = on_failure
         self._loop = asyncio.new_event_loop()
         self._ready: Future[Engine] = Future()
         self._stop_requested = asyncio.Event()
@@ -35,13 +47,23 @@ class EngineThread:
         self._thread.start()
 
     def submit(self, command: "Callable[[Engine], Awaitable[T]]") -> "Future[T]":
-        """Run `command` on the engine's loop as soon as the engine is ready."""
+        """Run `command` on the engine's loop as soon as the engine is ready.
+
+        The future fails with `EngineGone` if it never is, or no longer is.
+        """
 
         async def run() -> T:
             engine = await asyncio.wrap_future(self._ready)
             return await command(engine)
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop)
+        running = run()
+        try:
+            return asyncio.run_coroutine_threadsafe(running, self._loop)
+        except RuntimeError:  # the loop is closed
+            running.close()
+            gone: Future[T] = Future()
+            gone.set_exception(EngineGone())
+            return gone
 
     def stop(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
         """Stop the engine and wait for its thread, at most `timeout` seconds. Says whether it ended."""
@@ -60,12 +82,11 @@ class EngineThread:
         self._loop.set_exception_handler(_log_loop_error)
         try:
             self._loop.run_until_complete(self._main())
-        except Exception as error:
+        except Exception:
             log.exception("the engine failed")
-            if not self._ready.done():
-                self._ready.set_exception(error)
+            self._on_failure(EngineGone())
         finally:
-            self._cancel_rest()
+            self._end_calls()
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
@@ -79,10 +100,11 @@ class EngineThread:
         finally:
             await engine.close()
 
-    def _cancel_rest(self) -> None:
-        """Commands still waiting end as cancelled, so that nobody waits for them for ever."""
+    def _end_calls(self) -> None:
+        """Commands that still wait end, so that nobody waits for them for ever."""
         if not self._ready.done():
-            self._ready.set_exception(CancelledError())
+            self._ready.set_exception(EngineGone())
+            self._loop.run_until_complete(asyncio.sleep(0))
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()

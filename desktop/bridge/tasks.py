@@ -35,8 +35,15 @@ def spawn(coroutine: Coroutine[Any, Any, None], *, name: str, owner: QObject | N
     task = asyncio.get_running_loop().create_task(_guarded(coroutine, name), name=name)
     _running.add(task)
     task.add_done_callback(_running.discard)
+    # A task cancelled before its first step never touched the coroutine, which would complain.
+    task.add_done_callback(lambda _task: coroutine.close())
     if owner is not None:
-        connection = owner.destroyed.connect(task.cancel)
+
+        def on_owner_destroyed() -> None:
+            task.cancel()
+
+        connection = owner.destroyed.connect(on_owner_destroyed)
+        # Qt drops the connection itself once the owner is gone; disconnecting it then does nothing.
         task.add_done_callback(lambda _task: QObject.disconnect(connection))
     return task
 
