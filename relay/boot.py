@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 DATABASE: Final = "relaydesk"
 """The database's name on the embedded server."""
+SERVER_FOLDER: Final = "postgres"
 CONNECT_TIMEOUT_SECONDS: Final = 10
 
 
@@ -39,9 +40,10 @@ def booted(settings: Settings, *, migrate: bool) -> Iterator[Settings]:
     with contextlib.ExitStack() as stack:
         if settings.embedded:
             make_data_dir(settings.data_dir)
-            server = EmbeddedPostgres.start(settings.data_dir / "postgres")
+            settings = _with_secrets(settings)
+            server = EmbeddedPostgres.start(settings.data_dir / SERVER_FOLDER)
             stack.callback(server.release)
-            settings = _with_embedded(settings, server)
+            settings = _with_embedded_database(settings, server)
         direct = settings.database_direct_url or settings.database_url
         settings = replace(settings, database_direct_url=direct)
         with _connect(direct) as connection:
@@ -59,23 +61,38 @@ def make_data_dir(path: Path) -> None:
         path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True)
 
 
-def _with_embedded(settings: Settings, server: EmbeddedPostgres) -> Settings:
+def _with_secrets(settings: Settings) -> Settings:
+    """The settings with the secrets that nobody set: made at the first boot and kept in the data folder."""
     folder = settings.data_dir / "secrets"
     folder.mkdir(mode=0o700, exist_ok=True)
-    password = _kept_secret(folder / "database_password", lambda: secrets.token_urlsafe(24))
+    jwt_secrets, encryption_keys = settings.jwt_secrets, settings.encryption_keys
+    if not jwt_secrets:
+        jwt_secrets = (_kept_secret(folder / "jwt_secret", _random_text),)
+    if not encryption_keys:
+        path = folder / "encryption_key"
+        if not path.exists() and (settings.data_dir / SERVER_FOLDER / "pgdata").exists():
+            raise DatabaseRefusedError(
+                f"{path} is missing, so nothing that was encrypted in the database beside it can be read."
+                " Restore the file from your backup, or set ENCRYPTION_KEY."
+            )
+        encryption_keys = _kept_secret(path, KeyRing.generate)
+    return replace(settings, jwt_secrets=jwt_secrets, encryption_keys=encryption_keys)
+
+
+def _with_embedded_database(settings: Settings, server: EmbeddedPostgres) -> Settings:
+    """The settings with the embedded server's database, whose roles and login are there from now on."""
+    password = _kept_secret(settings.data_dir / "secrets" / "database_password", _random_text)
     with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
         # A lock of this session: processes that boot together would trip over each other's roles.
         connection.execute("SELECT pg_advisory_lock(%s)", [migrations.ADVISORY_LOCK])
         roles.create_roles(connection, login_password=password)
         roles.create_database(connection, DATABASE)
     url = make_url(server.superuser_dsn(DATABASE)).set(username=roles.LOGIN, password=password)
-    return replace(
-        settings,
-        database_url=url.render_as_string(hide_password=False),
-        jwt_secrets=settings.jwt_secrets
-        or (_kept_secret(folder / "jwt_secret", lambda: secrets.token_urlsafe(48)),),
-        encryption_keys=settings.encryption_keys or _kept_secret(folder / "encryption_key", KeyRing.generate),
-    )
+    return replace(settings, database_url=url.render_as_string(hide_password=False))
+
+
+def _random_text() -> str:
+    return secrets.token_urlsafe(48)
 
 
 def _kept_secret(path: Path, generate: Callable[[], str]) -> str:
@@ -87,11 +104,7 @@ def _kept_secret(path: Path, generate: Callable[[], str]) -> str:
             os.fsync(fresh.fileno())
             with contextlib.suppress(FileExistsError):  # another process was faster
                 os.link(fresh.name, path)
-                log.warning(
-                    "secret.generated",
-                    path=str(path),
-                    advice="Back this file up with the database: one is worthless without the other.",
-                )
+                log.warning("secret.generated", path=str(path), advice="Keep a copy in a safe place.")
     return path.read_text().strip()
 
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-DEFAULT_META_API_VERSION: Final = "v25.0"
+DEFAULT_META_API_VERSION: Final = "v26.0"
 DEFAULT_GRAPH_URL: Final = "https://graph.facebook.com"
 JWT_SECRET_MIN_CHARS: Final = 32
 
