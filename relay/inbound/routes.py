@@ -1,8 +1,10 @@
 """`/webhooks/meta` (the shared Meta app) and `/webhooks/meta/{endpoint_key}` (a tenant's own).
 
-A bare ASGI handler: these are the relay's hottest routes, and a signature needs the raw bytes anyway.
+A bare ASGI handler: these are the relay's hottest routes, and a signature needs the raw bytes anyway. It is
+a mount, because Litestar routes no requests with path parameters to other bare handlers.
 """
 
+import re
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -16,6 +18,8 @@ from relay.meta.signature import HEADER
 from shared.limits import WEBHOOK_MAX_BYTES
 from shared.wire.problem import Code
 
+_PATH: Final = "/webhooks/meta"
+_BELOW: Final = re.compile(r"/(?:(?P<endpoint_key>[^/]+)/)?")
 _SIGNATURE: Final = HEADER.lower().encode()
 _LENGTH: Final = b"content-length"
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
@@ -25,19 +29,24 @@ class _ClientGoneError(Exception):
     """The sender went away before the body was complete."""
 
 
-@asgi(["/webhooks/meta", "/webhooks/meta/{endpoint_key:str}"], copy_scope=False)
+@asgi(_PATH, is_mount=True, copy_scope=False)
 async def meta_webhook(scope: Scope, receive: Receive, send: Send) -> None:
     """Meta checks the address with GET and delivers with POST."""
-    if scope["type"] != ScopeType.HTTP:
+    # Below the mount: "/", "/{endpoint_key}/", or "phor/" of a path that only begins alike.
+    below = _BELOW.fullmatch(scope["path"])
+    if scope["type"] != ScopeType.HTTP or below is None:
         raise ProblemError(Code.NOT_FOUND)
+    endpoint_key: str | None = below["endpoint_key"]
+    # For logs and metrics, which a mount would leave without the path.
+    scope["path"] = _PATH if endpoint_key is None else f"{_PATH}/{endpoint_key}"
+    scope["path_template"] = _PATH if endpoint_key is None else f"{_PATH}/{{endpoint_key}}"
     ingest: Ingest = scope["litestar_app"].state.ingest
-    endpoint_key = scope["path_params"].get("endpoint_key")
     if scope["method"] == "POST":
         try:
-            body, header = await _read(scope, receive)
+            body, signature = await _read(scope, receive)
         except _ClientGoneError:
             return
-        await ingest.receive(body, header, endpoint_key)
+        await ingest.receive(body, signature, endpoint_key)
         await _answer(send, b"")
     elif scope["method"] == "GET":
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
