@@ -13,9 +13,11 @@ from uuid import UUID
 import pytest
 import redis
 
-from relay.kit.db import Heads
+from relay.kit.db import Database, Heads
 from relay.kit.doorbell import Doorbell, ReadHeads, open_doorbell
-from tests.conftest import TestDatabase
+from relay.kit.secrets import Secrets
+from tests.conftest import TenantFixture, TestDatabase
+from tests.relay.sync.desk import Desk
 
 
 class RedisServer:
@@ -121,3 +123,8 @@ def new_doorbell(request: pytest.FixtureRequest) -> Callable[[], Doorbell]:
 def another_process(new_doorbell: Callable[[], Doorbell], start_doorbell: OpenDoorbell) -> OpenDoorbell:
     """Starts a doorbell like that of another process."""
     return lambda read_heads=_no_heads: start_doorbell(new_doorbell(), read_heads)
+
+
+@pytest.fixture
+def desk(database: Database, doorbell: Doorbell, relay_secrets: Secrets, tenant: TenantFixture) -> Desk:
+    return Desk(database, doorbell, relay_secrets, tenant)
