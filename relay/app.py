@@ -45,6 +45,7 @@ API: Final[Sequence[ControllerRouterHandler]] = (
     *accounts.route_handlers,
     *conversations.route_handlers,
     *outbound.route_handlers,
+    *outbound.route_handlers,
     *sync.route_handlers,
 )
 PROVIDED: Final = (
