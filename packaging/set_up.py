@@ -60,6 +60,7 @@ FONTS = {
     "Inter*.otf": "fonts-inter",
     "NotoSans-Regular.ttf": "fonts-noto-core",
     "NotoColorEmoji.ttf": "fonts-noto-color-emoji",
+    "NotoSansCJK-Regular.ttc": "fonts-noto-cjk",
 }
 # Program -> Debian's package.
 TEST_PROGRAMS = {"redis-server": "redis-server", "Xvfb": "xvfb"}
