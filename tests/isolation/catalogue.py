@@ -143,7 +143,8 @@ def membership_faults(connection: psycopg.Connection) -> Iterator[str]:
         (row[0], row[1]): row[2:]
         for row in connection.execute(
             "SELECT pg_get_userbyid(member), pg_get_userbyid(roleid),"
-            " inherit_option, set_option, admin_option FROM pg_auth_members WHERE pg_get_userbyid(member) = ANY(%s)",
+            " inherit_option, set_option, admin_option"
+            " FROM pg_auth_members WHERE pg_get_userbyid(member) = ANY(%s)",
             [[OWNER, APP, SYSTEM, LOGIN]],
         )
     }
@@ -205,7 +206,7 @@ def policy_faults(connection: psycopg.Connection) -> Iterator[str]:
         found[name].add((permissive, tuple(roles), command, using, check))
     for table in tenant_tables(connection):
         system = "true" if table.name in SYSTEM_SEES_EVERY_TENANT else OWN_ROWS
-        expected = {
+        expected: set[tuple[object, ...]] = {
             ("PERMISSIVE", (APP,), "ALL", OWN_ROWS, OWN_ROWS),
             ("PERMISSIVE", (SYSTEM,), "ALL", system, system),
         }
