@@ -39,7 +39,10 @@ class EngineThread:
         self._make_engine = make_engine
         self._on_failure = on_failure
         self._loop = asyncio.new_event_loop()
-        self._ready: Future[Engine] = Future()
+        self._engine: Engine | None = None
+        self._started = asyncio.Event()  # or failed to
+        self._ended = False
+        self._ending = threading.Lock()
         self._stop_requested = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -53,24 +56,30 @@ class EngineThread:
         """
 
         async def run() -> T:
-            engine = await asyncio.wrap_future(self._ready)
-            return await command(engine)
+            try:
+                await self._started.wait()
+                if self._engine is None:
+                    raise EngineGone
+                return await command(self._engine)
+            except asyncio.CancelledError:
+                if self._ended:
+                    raise EngineGone from None
+                raise
 
-        running = run()
-        try:
-            return asyncio.run_coroutine_threadsafe(running, self._loop)
-        except RuntimeError:  # the loop is closed
-            running.close()
-            gone: Future[T] = Future()
-            gone.set_exception(EngineGone())
-            return gone
+        with self._ending:
+            if self._ended:
+                gone: Future[T] = Future()
+                gone.set_exception(EngineGone())
+                return gone
+            return asyncio.run_coroutine_threadsafe(run(), self._loop)
 
     def stop(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
         """Stop the engine and wait for its thread, at most `timeout` seconds. Says whether it ended."""
-        if not self._thread.is_alive():
-            return True
-        self._loop.call_soon_threadsafe(self._stop_requested.set)
-        self._thread.join(timeout)
+        with self._ending:
+            if not self._ended and self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._stop_requested.set)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         if self._thread.is_alive():
             pending = [task.get_name() for task in asyncio.all_tasks(self._loop)]
             log.error("the engine did not stop within %.0f s; still running: %s", timeout, pending)
@@ -86,7 +95,7 @@ class EngineThread:
             log.exception("the engine failed")
             self._on_failure(EngineGone())
         finally:
-            self._end_calls()
+            self._end()
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
@@ -95,16 +104,17 @@ class EngineThread:
         engine = self._make_engine()
         try:
             await engine.start()
-            self._ready.set_result(engine)
+            self._engine = engine
+            self._started.set()
             await self._stop_requested.wait()
         finally:
             await engine.close()
 
-    def _end_calls(self) -> None:
-        """Commands that still wait end, so that nobody waits for them for ever."""
-        if not self._ready.done():
-            self._ready.set_exception(EngineGone())
-            self._loop.run_until_complete(asyncio.sleep(0))
+    def _end(self) -> None:
+        """Commands that still wait fail with `EngineGone`, so that nobody waits for them for ever."""
+        with self._ending:
+            self._ended = True  # none comes after this
+        self._loop.run_until_complete(asyncio.sleep(0))  # those just handed over become tasks
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
