@@ -50,6 +50,8 @@ class TimelineModel(TimelineFeed):
         self._bridge = bridge
         self._generation = 0
         self._conversation: UUID | None = None
+        self._opening: UUID | None = None
+        self._changed_while_opening = False
         self._asking: set[str] = set()
         self._relay_silent = False
         self._active = True
@@ -68,6 +70,26 @@ class TimelineModel(TimelineFeed):
         """
         self._generation += 1
         generation = self._generation
+        self._opening = row.id
+        while True:  # what changes during the reading is not on screen yet and would be missed
+            self._changed_while_opening = False
+            part, unread_from = await self._read_end(row)
+            if not self._changed_while_opening:
+                break
+        if generation != self._generation:
+            return False
+        self._conversation, self._opening = row.id, None
+        self._asking.clear()
+        self._seen = None
+        newest = next((each for each in reversed(part.rows) if each.direction is Direction.INBOUND), None)
+        self._marked = newest.position if newest is not None and not row.unread_count else None
+        self.window.replace(part)
+        self.speakers = Speakers(row.title, me)
+        self.unread_from = unread_from
+        return True
+
+    async def _read_end(self, row: ConversationRow) -> tuple[TimelineSlice, UUID | None]:
+        """The newest messages, as many as it takes to reach the first unread one."""
         part = await self._newest(row.id, OPEN_ROWS)
         unread_from = _first_unread(part.rows, row.unread_count)
         while (
@@ -78,17 +100,7 @@ class TimelineModel(TimelineFeed):
         ):
             part = _joined(await self._before(row.id, part.rows[0].position), part)
             unread_from = _first_unread(part.rows, row.unread_count)
-        if generation != self._generation:
-            return False
-        self._conversation = row.id
-        self._asking.clear()
-        self._seen = None
-        newest = next((each for each in reversed(part.rows) if each.direction is Direction.INBOUND), None)
-        self._marked = newest.position if newest is not None and not row.unread_count else None
-        self.window.replace(part)
-        self.speakers = Speakers(row.title, me)
-        self.unread_from = unread_from
-        return True
+        return part, unread_from
 
     def show_opened(self) -> None:
         """Let the view show what `open` has read, and let the engine make it complete."""
@@ -224,9 +236,11 @@ class TimelineModel(TimelineFeed):
         for event in batch:
             match event:
                 case MessagesChanged(conversation_id=conversation, rows=rows, removed=removed):
+                    self._changed_while_opening |= conversation == self._opening
                     if conversation == self._conversation:
                         changed |= self._merge(rows, removed)
                 case TimelineReset(conversation_id=conversation):
+                    self._changed_while_opening |= conversation in {None, self._opening}
                     if self._conversation is not None and conversation in {None, self._conversation}:
                         self._ask("again", self._read_again(self._conversation, self._generation))
                 case ConnectionChanged(phase=Phase.ONLINE):
