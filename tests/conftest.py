@@ -97,7 +97,8 @@ def _server_folder() -> Path:
 
 
 @contextlib.contextmanager
-def _machine_lock() -> Iterator[None]:
+def machine_lock() -> Iterator[None]:
+    """Held while changing what all test runs on this machine share: the server's roles and templates."""
     path = _server_folder().with_suffix(".lock")
     with contextlib.closing(os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -122,7 +123,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     with EmbeddedPostgres.start(
         _server_folder(), settings={"fsync": "off", "max_connections": "500"}
     ) as embedded:
-        with _machine_lock(), psycopg.connect(embedded.superuser_dsn(), autocommit=True) as connection:
+        with machine_lock(), psycopg.connect(embedded.superuser_dsn(), autocommit=True) as connection:
             password_file = embedded.data_dir / "relay.password"
             if not password_file.exists():
                 password_file.touch(mode=0o600)
@@ -150,7 +151,7 @@ def template_database(postgres_server: PostgresServer) -> str:
         for path in sorted(ROOT.glob(pattern)):
             digest.update(path.read_bytes())
     name = f"template_{digest.hexdigest()[:16]}"
-    with _machine_lock(), psycopg.connect(postgres_server.superuser_dsn(), autocommit=True) as connection:
+    with machine_lock(), psycopg.connect(postgres_server.superuser_dsn(), autocommit=True) as connection:
         templates = [
             row[0]
             for row in connection.execute(
