@@ -236,7 +236,7 @@ class Automation(QObject):
             "title": row.title,
             "summary": row.last_message.summary if row.last_message else "",
             "unread": row.unread_count,
-            "id": str(row.id),
+            "conversation": str(row.id),
         }
 
     def _on_painted(self) -> None:

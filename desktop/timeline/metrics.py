@@ -1,6 +1,6 @@
 """Every size of the timeline, in logical pixels at the current zoom; no other file has a literal for one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from PySide6.QtGui import QFont, QFontMetricsF
@@ -48,6 +48,15 @@ class Metrics:
     gap_in_group: int
     gap_between_groups: int
     divider_margin: int
+
+    _time_widths: dict[str, float] = field(default_factory=dict)
+
+    def time_width(self, text: str) -> float:
+        """Width of a clock time; there are few different ones."""
+        width = self._time_widths.get(text)
+        if width is None:
+            width = self._time_widths[text] = QFontMetricsF(self.meta).horizontalAdvance(text)
+        return width
 
     def bubble_limit(self, width: int) -> int:
         """Widest bubble in a view of `width`."""

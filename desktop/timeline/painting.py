@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QPainter, QPainterPath, QPixmap
+from PySide6.QtGui import QColor, QFont, QPainter, QPainterPath, QPixmap, QTransform
 
 from desktop.timeline.hit import Action
 from desktop.timeline.metrics import Metrics
@@ -68,19 +68,7 @@ def bubble_path(
     path.arcTo(QRectF(left, top, 2 * inner, 2 * inner), 180, -90)
     path.closeSubpath()
     if not on_right:
-        mirrored = QPainterPath()
-        for index in range(path.elementCount()):
-            element = path.elementAt(index)
-            x, y = right - element.x, element.y
-            if element.isMoveTo():
-                mirrored.moveTo(x, y)
-            elif element.isLineTo():
-                mirrored.lineTo(x, y)
-            elif element.isCurveTo():
-                second, end = path.elementAt(index + 1), path.elementAt(index + 2)
-                mirrored.cubicTo(x, y, right - second.x, second.y, right - end.x, end.y)
-        mirrored.closeSubpath()
-        path = mirrored
+        path = QTransform(-1, 0, 0, 1, right, 0).map(path)
     path.translate(rect.topLeft())
     return path
 

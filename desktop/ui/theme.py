@@ -64,12 +64,15 @@ class Theme(QObject):
             self._apply()
 
     def _apply(self) -> None:
-        dark = self._mode is Mode.DARK or (
-            self._mode is Mode.SYSTEM and QGuiApplication.styleHints().colorScheme() is Qt.ColorScheme.Dark
-        )
+        dark = self._mode is Mode.DARK or (self._mode is Mode.SYSTEM and system_is_dark())
         self._tokens = DARK if dark else LIGHT
         QApplication.setPalette(palette(self._tokens))
         self.changed.emit()
+
+
+def system_is_dark() -> bool:
+    """What the desktop prefers; light where it does not say."""
+    return QGuiApplication.styleHints().colorScheme() is Qt.ColorScheme.Dark
 
 
 def palette(tokens: Tokens) -> QPalette:

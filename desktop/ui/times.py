@@ -59,7 +59,7 @@ def day_title(day: date, today: date) -> str:
     if day == today - timedelta(days=1):
         return "Yesterday"
     if 0 < (today - day).days < _DAYS_NAMED:
-        return format_skeleton("EEEE", day, locale=locale())
+        return format_date(day, "EEEE", locale=locale())
     if day.year == today.year:
         return format_skeleton("MMMMd", day, locale=locale())
     return format_date(day, "long", locale=locale())

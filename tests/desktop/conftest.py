@@ -1,13 +1,25 @@
 """What tests of the desktop share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+import pytest
+from PySide6.QtCore import QCoreApplication, QEvent, Qt
+from PySide6.QtWidgets import QApplication
+
+from desktop.ui.theme import Mode, theme
 from tests.desktop.engine_client import MemoryKeyring, World
 from tests.desktop.fake_relay import FakeRelay
 from tests.desktop.fake_relay_server import serving
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The offscreen platform says for each window that it cannot tell a window manager its size limits."""
+    for item in items:
+        item.add_marker(pytest.mark.qt_log_ignore("does not support propagateSizeHints", extend=True))
 
 
 @pytest.fixture
@@ -16,3 +28,22 @@ def world(tmp_path: Path) -> Iterator[World]:
     relay = FakeRelay()
     with serving(relay) as server:
         yield World(relay, server.url, tmp_path, MemoryKeyring())
+
+
+@pytest.fixture(scope="session")
+def styled(qapp: QApplication) -> QApplication:
+    """The application with its fonts and light colours, for all examples of a property test."""
+    theme().install(qapp, Mode.LIGHT)
+    return qapp
+
+
+@pytest.fixture
+def ui(styled: QApplication) -> Iterator[QApplication]:
+    """The application in light colours; its windows are gone after the test."""
+    yield styled
+    styled.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+    theme().set_mode(Mode.LIGHT)
+    for widget in styled.topLevelWidgets():
+        widget.close()
+        widget.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)

@@ -87,7 +87,7 @@ class MessageElement(Element):
         self._notice_box: NoticeBox | None = None
         self._body = self._make_body(scene.metrics)
         self._bubble = QRectF()
-        self._path = QPainterPath()
+        self._path: QPainterPath | None = None
         self._on_right = False
         self._has_meta_line = False
         self._laid_for: tuple[int, Metrics] | None = None
@@ -145,13 +145,7 @@ class MessageElement(Element):
         top = metrics.gap_in_group if placement.joined_above else metrics.gap_between_groups
         bubble = QRectF(x, top, bubble_width, bubble_height)
         self._bubble = bubble
-        self._path = bubble_path(
-            bubble,
-            metrics,
-            on_right=self._on_right,
-            joined_above=placement.joined_above,
-            joined_below=placement.joined_below,
-        )
+        self._path = None
         self.height = top + bubble_height
         if self._notice_box is not None:
             self.height += metrics.gap_in_group + self._notice_box.place(
@@ -167,7 +161,7 @@ class MessageElement(Element):
         return round(metrics.body.pixelSize() * 2.1) if self.indent else 0
 
     def _meta_width(self, metrics: Metrics) -> int:
-        width = QFontMetricsF(metrics.meta).horizontalAdvance(self._time)
+        width = metrics.time_width(self._time)
         if tick_of_row(self.row) is not Tick.NONE:
             width += metrics.tick_width + 3
         return round(width) + 1
@@ -186,15 +180,16 @@ class MessageElement(Element):
 
     def paint(self, painter: QPainter, context: PaintContext, selected: tuple[int, int] | None) -> None:
         tokens, metrics = context.tokens, context.metrics
+        path = self._outline(metrics)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(tokens.bubble_shadow)
         painter.translate(0, 1)
-        painter.drawPath(self._path)
+        painter.drawPath(path)
         painter.translate(0, -1)
         painter.setBrush(tokens.bubble_out if self.is_outbound else tokens.bubble_in)
         if self.key == context.focused_key:
             painter.setPen(QPen(tokens.bubble_focus, 2))
-        painter.drawPath(self._path)
+        painter.drawPath(path)
         if self.placement.author:
             self._paint_author(painter, tokens, metrics)
         self._paint_body(painter, context, selected)
@@ -202,6 +197,18 @@ class MessageElement(Element):
         if self._notice_box is not None:
             hovered = context.hovered_action if self.key == context.hovered_key else None
             self._notice_box.paint(painter, tokens, metrics, hovered)
+
+    def _outline(self, metrics: Metrics) -> QPainterPath:
+        """Made when first painted: most rows of a window never come on screen."""
+        if self._path is None:
+            self._path = bubble_path(
+                self._bubble,
+                metrics,
+                on_right=self._on_right,
+                joined_above=self.placement.joined_above,
+                joined_below=self.placement.joined_below,
+            )
+        return self._path
 
     def _paint_author(self, painter: QPainter, tokens: Tokens, metrics: Metrics) -> None:
         painter.setFont(metrics.name)
