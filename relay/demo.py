@@ -26,7 +26,7 @@ import psycopg
 from psycopg import sql
 
 from relay.accounts import service as accounts
-from relay.boot import DATABASE, booted, make_data_dir
+from relay.boot import DATABASE, SERVER_FOLDER, booted, make_data_dir
 from relay.demo_programs import DemoError, Desktop, Program, Sandbox
 from relay.kit import log
 from relay.kit.db import PoolOptions
@@ -220,15 +220,15 @@ def _only_one(folder: Path) -> Iterator[None]:
 @contextmanager
 def _fresh_database(settings: Settings) -> Iterator[Settings]:
     """Complete settings of an embedded server with an empty, migrated database, which runs meanwhile."""
-    make_data_dir(settings.data_dir)
-    with EmbeddedPostgres.start(settings.data_dir / "postgres") as server:
-        # Emptied, because the sandbox begins anew each time and repeats its ids.
-        with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE))
-            )
-        with booted(settings, migrate=True) as complete:
-            yield complete
+    cluster = settings.data_dir / SERVER_FOLDER
+    with contextlib.ExitStack() as stack:
+        if (cluster / "pgdata").exists():
+            # Emptied, because the sandbox begins anew each time and repeats its ids.
+            server = stack.enter_context(EmbeddedPostgres.start(cluster))
+            with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
+                drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+                connection.execute(drop.format(sql.Identifier(DATABASE)))
+        yield stack.enter_context(booted(settings, migrate=True))
 
 
 async def _make_business(settings: Settings) -> None:
