@@ -135,8 +135,10 @@ async def test_the_longest_text_is_taken(client: httpx.AsyncClient, conversation
         b"{}",
         b'{"client_id": "no", "content": {"type": "text", "body": "x"}}',
         b'{"client_id": "01a20528-69cb-7019-a166-0ceb9b2410f0", "content": {"type": "image", "body": "x"}}',
-        b'{"client_id": "01a20528-69cb-7019-a166-0ceb9b2410f0", '
-        b'"content": {"type": "text", "body": "\\ud800"}}',
+        (
+            b'{"client_id": "01a20528-69cb-7019-a166-0ceb9b2410f0", '
+            b'"content": {"type": "text", "body": "\\ud800"}}'
+        ),
     ],
 )
 async def test_bodies_that_are_no_message(client: httpx.AsyncClient, conversation: UUID, body: bytes) -> None:
