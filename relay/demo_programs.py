@@ -164,6 +164,8 @@ class Desktop:
         self._ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._painted: list[tuple[str, str]] = []
+        self.first_painted: dict[str, float] = {}
+        """When a bubble with this text was first on screen, by the wall clock in seconds."""
         self._news = asyncio.Condition()
 
     @classmethod
@@ -254,6 +256,7 @@ class Desktop:
             if report.get("event") == "painted":
                 async with self._news:
                     self._painted.append((report["text"], report["tick"]))
+                    self.first_painted.setdefault(report["text"], report["at"])
                     self._news.notify_all()
             elif (answer := self._answers.pop(report.get("id"), None)) and not answer.done():
                 answer.set_result(report)
