@@ -49,6 +49,11 @@ AppendFeed = Callable[[AsyncConnection, Sequence[Change]], Awaitable[Heads]]
 Ring = Callable[[Heads, Collection[Topic]], None]
 """Called after a commit; returns at once and never raises. A lost ring costs one poll interval."""
 
+
+class SwallowedError(Exception):
+    """A statement failed, and the code around it went on as if it had not. Nothing was committed."""
+
+
 _BEGIN = text(f"SELECT set_config('role', :role, true), set_config('{TENANT_SETTING}', :tenant, true)")
 
 
@@ -59,10 +64,18 @@ class UnitOfWork:
         self.connection = connection
         self._changes: dict[Change, None] = {}  # an ordered set
         self.topics: set[Topic] = set()
+        self.failed = False
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
-        """Run one statement (or, with a list of parameters, many) in this transaction."""
-        return await self.connection.execute(statement, parameters)
+        """Run one statement (or, with a list of parameters, many) in this transaction.
+
+        An error ends the transaction: catching it is of use only around a `savepoint`.
+        """
+        try:
+            return await self.connection.execute(statement, parameters)
+        except BaseException:
+            self.failed = True
+            raise
 
     def wake(self, topic: Topic) -> None:
         """Wake the workers of this topic once this transaction has committed."""
@@ -76,7 +89,7 @@ class UnitOfWork:
             async with self.connection.begin_nested():
                 yield
         except BaseException:
-            self._changes, self.topics = changes, topics
+            self._changes, self.topics, self.failed = changes, topics, False
             raise
 
     @property
@@ -142,9 +155,7 @@ class Database:
         async with self._transaction(APP, tenant_id) as connection:
             work = TenantWork(connection, tenant_id)
             yield work
-            heads = await self._commit(work)
-        if heads or work.topics:
-            self._ring(heads, work.topics)
+            await self._commit(work)
 
     @asynccontextmanager
     async def system_for(self, tenant_id: UUID) -> AsyncIterator[TenantWork]:
@@ -152,9 +163,7 @@ class Database:
         async with self._transaction(SYSTEM, tenant_id) as connection:
             work = TenantWork(connection, tenant_id)
             yield work
-            heads = await self._commit(work)
-        if heads or work.topics:
-            self._ring(heads, work.topics)
+            await self._commit(work)
 
     @asynccontextmanager
     async def system(self) -> AsyncIterator[SystemWork]:
@@ -162,9 +171,7 @@ class Database:
         async with self._transaction(SYSTEM, None) as connection:
             work = SystemWork(connection)
             yield work
-            heads = await self._commit(work)
-        if heads or work.topics:
-            self._ring(heads, work.topics)
+            await self._commit(work)
 
     @asynccontextmanager
     async def owner(self) -> AsyncIterator[UnitOfWork]:
@@ -180,17 +187,27 @@ class Database:
             await connection.execute(_BEGIN, {"role": role, "tenant": str(tenant_id or "")})
             yield connection  # leaving without a commit rolls back
 
-    async def _commit(self, work: UnitOfWork) -> Heads:
+    async def _commit(self, work: UnitOfWork) -> None:
+        if work.failed:
+            # Postgres would answer this commit with a rollback, and no error.
+            raise SwallowedError
         # The feed's counter row stays locked from here to the commit, so it comes last.
         heads = await self._append_feed(work.connection, work.changes) if work.changes else {}
         commit = asyncio.ensure_future(work.connection.commit())
-        try:
-            await asyncio.shield(commit)
-        except asyncio.CancelledError:
-            # A cancelled caller must not leave the outcome in doubt, nor the connection in use.
-            await asyncio.wait([commit])
-            raise
-        return heads
+        cancelled = None
+        while not commit.done():
+            try:
+                await asyncio.wait([commit])
+            except asyncio.CancelledError as error:
+                # However often: the outcome must not stay in doubt, nor the connection in use.
+                cancelled = error
+        failure = commit.exception()
+        if failure is None and (heads or work.topics):
+            self._ring(heads, work.topics)
+        if cancelled is not None:
+            raise cancelled from failure
+        if failure is not None:
+            raise failure
 
     async def close(self) -> None:
         """Close every pooled connection."""
