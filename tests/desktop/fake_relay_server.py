@@ -19,6 +19,8 @@ class FakeTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, relay: FakeRelay) -> None:
         self._relay = relay
+        self.travel_ms: list[int] = []
+        """How long the next answers are on their way, one entry each; the relay moves on meanwhile."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(0)
@@ -34,6 +36,8 @@ class FakeTransport(httpx.AsyncBaseTransport):
             )
         except Lost as error:
             raise httpx.ReadError("the line broke", request=request) from error
+        if self.travel_ms:
+            await asyncio.sleep(self.travel_ms.pop() / 1000)
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
 
 

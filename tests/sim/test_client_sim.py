@@ -82,7 +82,8 @@ class ClientSimulation(RuleBasedStateMachine):
     async def open(self) -> tuple[Cache, Account]:
         folder = AccountFolder(Path(self.folder.name))
         cache = await Cache.open(folder.cache, self.key)
-        api = Api("http://relay", transport=FakeTransport(self.relay))
+        self.transport = FakeTransport(self.relay)
+        api = Api("http://relay", transport=self.transport)
         session = Session(api, SessionSecrets(), "token", self.relay._pair().refresh_token, self.clock)
         account = Account(
             me=ME,
@@ -200,17 +201,49 @@ class ClientSimulation(RuleBasedStateMachine):
     def client_tells_what_was_read(self) -> None:
         self.attempt(self.account.read_marks.send_all())
 
-    @rule()
-    def client_does_all_at_once(self) -> None:
+    @rule(
+        travel_ms=st.lists(st.integers(0, 15), max_size=12),
+        conversation=conversations,
+        data=st.data(),
+    )
+    def all_at_once(self, travel_ms: list[int], conversation: UUID, data: st.DataObject) -> None:
+        """Answers overtake each other while the relay moves on."""
+        happens = data.draw(st.lists(st.sampled_from(["write", "status", "remove"]), max_size=6))
+        which = data.draw(st.lists(st.integers(0, 99), min_size=len(happens), max_size=len(happens)))
+
+        async def relay_moves_on() -> None:
+            for what, number in zip(happens, which, strict=True):
+                await asyncio.sleep(0.003)
+                self.happen(what, number, conversation)
+
         async def together() -> None:
+            account = self.account
+            reading = [account.history.load_older(conversation, limit=3)] if following else []
             await asyncio.gather(
-                self.account.sync.catch_up(),
+                account.sync.catch_up(),
                 self.send_round(),
-                self.account.read_marks.send_all(),
+                account.read_marks.send_all(),
+                *reading,
+                relay_moves_on(),
                 return_exceptions=True,
             )
 
+        following = self.account.sync.following.is_set()
+        self.transport.travel_ms = travel_ms
         self.run(together())
+        self.transport.travel_ms = []
+
+    def happen(self, what: str, number: int, conversation: UUID) -> None:
+        messages = self.relay.timeline(conversation)
+        if conversation not in self.relay.conversations:
+            return
+        if what == "write" or not messages:
+            self.relay.customer_writes(conversation, f"meanwhile {number}")
+        elif what == "status":
+            ladder = list(DeliveryStatus)
+            self.relay.status(messages[number % len(messages)].id, ladder[number % len(ladder)])
+        else:
+            self.relay.remove_message(messages[number % len(messages)].id)
 
     @rule(steps=st.integers(0, 40))
     def client_is_killed(self, steps: int) -> None:
