@@ -23,13 +23,14 @@ from relay.conversations import routes as conversations
 from relay.health import Readiness
 from relay.inbound import routes as inbound
 from relay.inbound.ingest import Ingest
+from relay.inbound.raw_store import RawStore
 from relay.kit import metrics
 from relay.kit.db import PoolOptions
 from relay.kit.http import RequestContext
 from relay.kit.problem import exception_handlers
 from relay.numbers.endpoints import WebhookEndpoints
 from relay.outbound import routes as outbound
-from relay.services import open_database, open_services
+from relay.services import open_services
 from relay.settings import Settings
 from relay.sync import routes as sync
 from relay.sync.live import LiveSockets
@@ -39,12 +40,10 @@ log = structlog.get_logger(__name__)
 API_BODY_MAX_BYTES: Final = 1024 * 1024
 """Webhooks have a limit of their own."""
 API_POOL: Final = PoolOptions(size=5, overflow=10)
-INGEST_POOL: Final = PoolOptions(size=2, overflow=1, wait_seconds=5.0)
 
 API: Final[Sequence[ControllerRouterHandler]] = (
     *accounts.route_handlers,
     *conversations.route_handlers,
-    *outbound.route_handlers,
     *outbound.route_handlers,
     *sync.route_handlers,
 )
@@ -95,15 +94,13 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
     """Everything the process holds open, from before its first request until after its last."""
     settings: Settings = app.state.settings
     async with open_services(settings, application_name="relay-web", pool=API_POOL) as services:
-        ingest_database = open_database(
-            settings, services.doorbell, application_name="relay-ingest", pool=INGEST_POOL
-        )
+        raw_store = RawStore(settings.database_direct_url, services.doorbell.ring)
         tokens = AccessTokens(settings.jwt_secrets)
         revoked = RevokedSessions(services.database, services.doorbell)
         authenticator = Authenticator(tokens, revoked)
         sockets = LiveSockets(services.database, services.doorbell, authenticator)
         ingest = Ingest(
-            ingest_database,
+            raw_store,
             WebhookEndpoints(services.database, services.secrets),
             app_secrets=settings.meta_app_secrets,
             verify_token=settings.webhook_verify_token,
@@ -137,7 +134,7 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
             ):
                 if isinstance(outcome, Exception):
                     log.error("task.failed", task=task.get_name(), exc_info=outcome)
-            await ingest_database.close()
+            await raw_store.close()
 
 
 def _openapi() -> OpenAPIConfig:

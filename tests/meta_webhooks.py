@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
+from sqlalchemy import insert
 
 from relay.inbound.lanes import LaneWorker
+from relay.inbound.models import webhook_raw
 from relay.inbound.splitter import Splitter
 from relay.kit.db import Database
 from relay.kit.doorbell import Doorbell
@@ -108,10 +110,10 @@ class Inbox:
 
     async def store(self, *bodies: bytes, scope: TenantFixture | None = None) -> None:
         """Put bodies where the web process puts what it has acknowledged."""
-        from relay.inbound.queries import RawWebhook, insert_raw
-
+        rows = [{"body": body, "scope_tenant_id": scope.id if scope else None} for body in bodies]
         async with self.database.system() as work:
-            await insert_raw(work, [RawWebhook(body, scope.id if scope else None, {}) for body in bodies])
+            for row in rows:
+                await work.execute(insert(webhook_raw).values(row))
 
     async def work(self) -> None:
         """Split and apply everything that is due."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import structlog
 from prometheus_client import Counter
 
-from relay.inbound.queries import RawWebhook
+from relay.inbound.raw_store import RawWebhook
 from relay.kit.problem import is_operational
 
 log = structlog.get_logger(__name__)

@@ -9,11 +9,9 @@ import msgspec
 import structlog
 from prometheus_client import Counter
 
-from relay.inbound import queries
 from relay.inbound.batcher import Batcher, NotStoredError
-from relay.inbound.queries import RawWebhook
+from relay.inbound.raw_store import RawStore, RawWebhook
 from relay.inbound.split import is_json
-from relay.kit.db import Database
 from relay.kit.problem import RETRY_AFTER_SECONDS, ProblemError
 from relay.meta import signature
 from relay.numbers.endpoints import WebhookEndpoints
@@ -43,23 +41,21 @@ _envelope = msgspec.json.Decoder(_Envelope)
 class Ingest:
     """One per process.
 
-    `app_secrets` are those of the shared Meta app, newest first; `database` is its own small pool, so that a
-    busy API cannot delay an acknowledgement.
+    `app_secrets` are those of the shared Meta app, newest first.
     """
 
     def __init__(
         self,
-        database: Database,
+        store: RawStore,
         endpoints: WebhookEndpoints,
         *,
         app_secrets: Sequence[str],
         verify_token: str,
     ) -> None:
-        self._database = database
         self._endpoints = endpoints
         self._app_secrets = app_secrets
         self._verify_token = verify_token
-        self._batcher = Batcher(self._store)
+        self._batcher = Batcher(store.store)
 
     def start(self) -> None:
         """Begin to take webhooks."""
@@ -100,11 +96,6 @@ class Ingest:
         except NotStoredError as error:
             headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             raise refused("unavailable", Code.UNAVAILABLE, f"Not stored: {error}.", headers) from error
-
-    async def _store(self, webhooks: Sequence[RawWebhook]) -> None:
-        async with self._database.system() as work:
-            await queries.insert_raw(work, webhooks)
-            work.wake("webhook")
 
     async def _authenticate(self, body: bytes, header: str | None, endpoint_key: str | None) -> UUID | None:
         """The tenant whose own Meta app signed the body, None for the shared app."""

@@ -1,8 +1,8 @@
-"""Every statement on raw webhooks and the items they were split into."""
+"""Statements on raw webhooks, once they are stored, and on the items they are split into."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -12,44 +12,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from relay.kit.db import SystemWork, TenantWork, UnitOfWork
 
 ItemState = Literal["new", "kept", "parked"]
-RawState = Literal["new", "split", "parked"]
 
 # --- raw webhooks ---------------------------------------------------------------------------------
-
-
-class RawWebhook(NamedTuple):
-    """A body as Meta sent it. With a scope its items may reach that tenant's numbers only."""
-
-    body: bytes
-    scope_tenant_id: UUID | None
-    headers: dict[str, str]
-    state: RawState = "new"
-    error: str | None = None
-
-
-async def insert_raw(work: SystemWork, webhooks: Sequence[RawWebhook]) -> None:
-    """Store bodies in this order. The commit waits for the disk, whatever the server's default is."""
-    parameters = {
-        "scopes": [webhook.scope_tenant_id for webhook in webhooks],
-        "bodies": [webhook.body for webhook in webhooks],
-        "headers": [msgspec.json.encode(webhook.headers).decode() for webhook in webhooks],
-        "states": [webhook.state for webhook in webhooks],
-        "errors": [webhook.error for webhook in webhooks],
-        "synchronous_commit": SYNCHRONOUS_COMMIT,
-    }
-    await work.execute(_INSERT_RAW, parameters)
-
-
-SYNCHRONOUS_COMMIT: Final[str] = "on"
-_INSERT_RAW = text("""
-    INSERT INTO webhook_raw (scope_tenant_id, body, headers, state, error)
-    SELECT r.scope_tenant_id, r.body, CAST(r.headers AS jsonb), r.state, r.error
-    FROM (SELECT set_config('synchronous_commit', :synchronous_commit, true)) AS pinned,
-         unnest(CAST(:scopes AS uuid[]), CAST(:bodies AS bytea[]), CAST(:headers AS text[]),
-                CAST(:states AS text[]), CAST(:errors AS text[]))
-         WITH ORDINALITY AS r (scope_tenant_id, body, headers, state, error, n)
-    ORDER BY r.n
-""")
 
 
 class RawRow(NamedTuple):

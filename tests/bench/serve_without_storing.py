@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 
 from relay.cli import main
-
-from relay.inbound.ingest import Ingest
-from relay.inbound.queries import RawWebhook
+from relay.inbound.raw_store import RawStore, RawWebhook
 
 
-async def _store_nothing(_ingest: Ingest, _webhooks: Sequence[RawWebhook]) -> None:
+async def _store_nothing(_store: RawStore, _webhooks: Sequence[RawWebhook]) -> None:
     return
 
 
 if __name__ == "__main__":
-    Ingest._store = _store_nothing  # type: ignore[method-assign]
+    RawStore.store = _store_nothing  # type: ignore[method-assign, assignment]
     main()

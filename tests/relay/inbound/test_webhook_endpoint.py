@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from relay.inbound import batcher
 from relay.inbound.batcher import Batcher, NotStoredError
-from relay.inbound.queries import RawWebhook
+from relay.inbound.raw_store import RawWebhook
 from relay.meta.signature import HEADER, sign
 from shared.limits import WEBHOOK_MAX_BYTES
 from tests.conftest import RunningServer, TenantFixture
