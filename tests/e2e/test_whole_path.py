@@ -74,7 +74,7 @@ class System:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Not under pytest's own folder: run as root, the database's server is another user who could not enter."""
+    """Not in pytest's own folder, which the database's user cannot enter when this runs as root."""
     with tempfile.TemporaryDirectory(prefix="relaydesk-e2e-") as name:
         path = Path(name)
         path.chmod(0o711)
@@ -117,9 +117,10 @@ async def sandbox_running(
     command = [sys.executable, "-m", "relay.sandbox", "--port", str(port), "--json", "--random-order"]
     command += ["--callback-url", relay_url + number["webhook_path"], "--duplicate-rate", "0.3"]
     command += ["--verify-token", number["verify_token"]]
-    async with Program.running("sandbox", command, environment, folder / "logs", piped=True) as program:
-        facts = json.loads(await program.output.readline())
-        yield Sandbox(program, facts["control_url"])
+    async with Program.running("sandbox", command, environment, folder / "logs", read_output=True) as program:
+        sandbox = Sandbox(program, f"http://127.0.0.1:{port}")
+        await sandbox.ready()
+        yield sandbox
 
 
 async def until_ready(relay: Program, url: str) -> None:
