@@ -12,10 +12,13 @@ from uuid import UUID
 
 import httpx
 import msgspec
+import psycopg
 import pytest
 from litestar import Litestar
 from litestar.enums import ScopeType
+from psycopg import sql
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from relay.accounts import refresh_token
 from relay.accounts.identity import AccessTokens, Identity
@@ -23,9 +26,12 @@ from relay.kit import clock, cursor, ids
 from relay.kit.db import Database
 from relay.kit.doorbell import Doorbell
 from relay.kit.secrets import Secrets
+from relay.outbound import callback
 from relay.settings import Settings
 from relay.sync.service import SnapshotCursor, heads_reader
-from shared.wire.sync import Head
+from shared.delivery import RANK, DeliveryStatus
+from shared.wire.sync import CLOSE_UNAUTHENTICATED, Head, Reauthenticate
+from tests import meta_webhooks
 from tests.conftest import RunningServer, TestDatabase
 from tests.isolation import rows
 from tests.isolation.rows import A, B
@@ -44,6 +50,10 @@ WITHOUT_TENANT: Final[Mapping[str, str]] = {
 }
 
 
+SELF_CHECKED: Final = {"POST /api/v1/auth/refresh"}
+"""Takes its caller's word from the body instead of the access token."""
+
+
 @dataclass(frozen=True)
 class Call:
     """A request in A's name. `status`: what it must be answered with."""
@@ -54,6 +64,7 @@ class Call:
     query: Mapping[str, Any] = field(default_factory=dict)
 
 
+OURS: Final = A.id("conversation")
 THEIRS: Final = B.id("conversation")
 MESSAGES: Final = "/api/v1/conversations/{conversation_id:uuid}/messages"
 
@@ -64,6 +75,12 @@ def text_message(**more: Any) -> dict[str, Any]:
 
 def conversation(of: UUID, rest: str = "") -> str:
     return f"/api/v1/conversations/{of}{rest}"
+
+
+def stuck_messages() -> Sequence[tuple[UUID, UUID, int]]:
+    """Conversations and messages, mixed up, and what asking for them is answered with. Ours comes last."""
+    ours, theirs = A.id("message"), B.id("message")
+    return [(THEIRS, theirs, 404), (THEIRS, ours, 404), (OURS, theirs, 404), (OURS, ours, 200)]
 
 
 def cursor_of_theirs() -> str:
@@ -79,25 +96,29 @@ CALLS: Final[Mapping[str, Callable[[], Sequence[Call]]]] = {
     ],
     f"GET {MESSAGES}": lambda: [
         Call(conversation(THEIRS, "/messages"), 404),
-        Call(conversation(A.id("conversation"), "/messages"), 200),
-        Call(conversation(A.id("conversation"), "/messages"), 200, query={"before": cursor_of_theirs()}),
+        Call(conversation(OURS, "/messages"), 200),
+        Call(conversation(OURS, "/messages"), 200, query={"before": cursor_of_theirs()}),
     ],
     f"POST {MESSAGES}": lambda: [
         Call(conversation(THEIRS, "/messages"), 404, text_message()),
         # Their message's id as ours: it must not be found, and must not be an oracle either.
         Call(conversation(THEIRS, "/messages"), 404, text_message(client_id=B.id("message"))),
+        Call(conversation(OURS, "/messages"), 201, text_message(client_id=B.id("message"))),
+        Call(conversation(OURS, "/messages"), 201, text_message(seen_message_id=B.id("message"))),
     ],
     "POST /api/v1/conversations/{conversation_id:uuid}/read": lambda: [
         Call(conversation(THEIRS, "/read"), 404, {"message_id": B.id("message")}),
-        Call(conversation(A.id("conversation"), "/read"), 404, {"message_id": B.id("message")}),
+        Call(conversation(THEIRS, "/read"), 404, {"message_id": A.id("message")}),
+        Call(conversation(OURS, "/read"), 404, {"message_id": B.id("message")}),
+        Call(conversation(OURS, "/read"), 204, {"message_id": A.id("message")}),
     ],
     f"POST {MESSAGES}/{{message_id:uuid}}/retry": lambda: [
-        Call(conversation(of, f"/messages/{B.id('message')}/retry"), 404, {"may_arrive_twice": True})
-        for of in (THEIRS, A.id("conversation"))
+        Call(conversation(of, f"/messages/{message}/retry"), status, {"may_arrive_twice": True})
+        for of, message, status in stuck_messages()
     ],
     f"POST {MESSAGES}/{{message_id:uuid}}/not-sent": lambda: [
-        Call(conversation(of, f"/messages/{B.id('message')}/not-sent"), 404)
-        for of in (THEIRS, A.id("conversation"))
+        Call(conversation(of, f"/messages/{message}/not-sent"), status)
+        for of, message, status in stuck_messages()
     ],
     "GET /api/v1/sync/snapshot": lambda: [
         Call("/api/v1/sync/snapshot", 200),
@@ -138,24 +159,134 @@ def theirs(of: rows.Seed) -> list[str]:
     return [of.name, *(str(of.id(kind)) for kind in kinds), *(of.id(kind).hex for kind in kinds)]
 
 
+async def ask(client: httpx.AsyncClient, route: str, call: Call) -> httpx.Response:
+    return await client.request(
+        route.split(" ", maxsplit=1)[0],
+        call.path,
+        params=call.query,
+        content=None if call.body is None else msgspec.json.encode(call.body),
+        headers={"Content-Type": "application/json"},
+    )
+
+
+@pytest.fixture
+def filled_database(relay_database: TestDatabase) -> TestDatabase:
+    """With open service windows, and messages that an agent can do something about."""
+    rows.fill(relay_database)
+    with psycopg.connect(relay_database.superuser_dsn) as connection:
+        connection.execute("DELETE FROM send_queue")
+        connection.execute("UPDATE conversation SET last_inbound_at = now()")
+        unconfirmed = DeliveryStatus.UNCONFIRMED
+        connection.execute(
+            "UPDATE message SET status = %s, status_rank = %s", [unconfirmed, RANK[unconfirmed]]
+        )
+    return relay_database
+
+
 @pytest.mark.parametrize("route", CALLS)
 async def test_a_route_shows_nothing_of_the_other_tenant(
-    route: str, client: httpx.AsyncClient, relay_database: TestDatabase, settings: Settings
+    route: str, client: httpx.AsyncClient, filled_database: TestDatabase, settings: Settings
 ) -> None:
-    rows.fill(relay_database)
     client.headers["Authorization"] = f"Bearer {token_of(A, settings)}"
+    before = state_of(B, filled_database)
     for call in CALLS[route]():
-        answer = await client.request(
-            route.split(" ", maxsplit=1)[0],
-            call.path,
-            params=call.query,
-            content=None if call.body is None else msgspec.json.encode(call.body),
-            headers={"Content-Type": "application/json"},
-        )
+        answer = await ask(client, route, call)
         assert answer.status_code == call.status, f"{call}: {answer.text}"
+        # What was sent may come back; nothing else of theirs may.
+        sent = repr(call)
         shown = answer.text + repr(answer.headers)
         for secret in theirs(B):
-            assert secret not in shown, f"{call} shows {secret}"
+            assert secret not in shown or secret in sent, f"{call} shows {secret}"
+    assert state_of(B, filled_database) == before
+
+
+@pytest.mark.parametrize("route", [route for route in CALLS if "conversation_id" in route])
+async def test_what_is_theirs_looks_like_what_is_nobodys(
+    route: str, client: httpx.AsyncClient, filled_database: TestDatabase, settings: Settings
+) -> None:
+    """Or ids could be tried out."""
+    client.headers["Authorization"] = f"Bearer {token_of(A, settings)}"
+    nobody = rows.Seed("nobody")
+    for call in CALLS[route]():
+        if call.status == 404:
+            text = msgspec.json.encode((call.path, call.body)).decode()
+            for kind in ("conversation", "message"):
+                text = text.replace(str(B.id(kind)), str(nobody.id(kind)))
+            path, body = msgspec.json.decode(text)
+            theirs_, nobodys = await ask(client, route, call), await ask(client, route, Call(path, 404, body))
+            assert path != call.path or body != call.body
+            assert [comparable(theirs_)] == [comparable(nobodys)], call
+
+
+def comparable(answer: httpx.Response) -> tuple[int, Any, Any]:
+    """Without what differs from request to request."""
+    headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+    return answer.status_code, answer.json() | {"instance": ""}, headers
+
+
+def state_of(seed: rows.Seed, database: TestDatabase) -> list[Any]:
+    """Every row of a tenant."""
+    with psycopg.connect(database.superuser_dsn) as connection:
+        return [
+            connection.execute(
+                sql.SQL("SELECT t::text FROM {} AS t WHERE tenant_id = %s").format(sql.Identifier(table)),
+                [seed.tenant_id],
+            ).fetchall()
+            for table in rows.ROWS
+        ]
+
+
+async def test_nothing_is_answered_without_a_token(client: httpx.AsyncClient, app: Litestar) -> None:
+    for route in sorted(CALLS.keys() - SELF_CHECKED):
+        for token in ({}, {"Authorization": "Bearer x.y.z"}, {"Authorization": f"Basic {B.name}"}):
+            client.headers.pop("Authorization", None)
+            client.headers.update(token)
+            answer = await ask(client, route, CALLS[route]()[0])
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), (route, token)
+
+
+async def test_sign_in_does_not_tell_who_exists(
+    client: httpx.AsyncClient, filled_database: TestDatabase, password_hash: str
+) -> None:
+    with psycopg.connect(filled_database.superuser_dsn) as connection:
+        connection.execute("UPDATE login SET password_hash = %s", [password_hash])
+    answers = [
+        await client.post("/api/v1/auth/login", json={"email": email, "password": "wrong"})
+        for email in (f"{B.name}@example.com", "nobody@example.com")
+    ]
+    assert comparable(answers[0]) == comparable(answers[1])
+    assert answers[0].status_code == 401
+
+
+async def test_a_status_of_our_number_moves_no_message_of_theirs(
+    filled_database: TestDatabase, database: Database, doorbell: Doorbell, relay_secrets: Secrets
+) -> None:
+    """Neither by its wamid, nor by the name of the attempt that only the relay can have signed."""
+    with psycopg.connect(filled_database.superuser_dsn) as connection:
+        connection.execute(
+            "INSERT INTO number_route (phone_number_id, tenant_id, number_id) VALUES (%s, %s, %s)",
+            [A.name, A.tenant_id, A.id("number")],
+        )
+    before = state_of(B, filled_database)
+    value = {
+        "metadata": {"phone_number_id": A.name},
+        "statuses": [
+            meta_webhooks.status(B.name, "read"),
+            meta_webhooks.status(
+                "wamid.new",
+                "delivered",
+                biz_opaque_callback_data=callback.encode(relay_secrets, B.tenant_id, B.id("attempt")),
+            ),
+        ],
+    }
+    inbox = meta_webhooks.Inbox(database, doorbell, relay_secrets)
+    await inbox.take(meta_webhooks.envelope(A.name, ("messages", value)))
+    assert state_of(B, filled_database) == before
+    with psycopg.connect(filled_database.superuser_dsn) as connection:
+        recorded = connection.execute(
+            "SELECT count(*) FROM message_status WHERE tenant_id = %s", [A.tenant_id]
+        )
+        assert recorded.fetchone() == (1 + 2,)
 
 
 async def test_the_walk_would_see_them(
@@ -197,27 +328,58 @@ async def test_a_refresh_token_cannot_be_bent_to_another_tenant(
 
 async def test_the_socket_says_nothing_of_the_other_tenant(
     running_server: RunningServer,
-    relay_database: TestDatabase,
+    filled_database: TestDatabase,
     settings: Settings,
     database: Database,
     doorbell: Doorbell,
 ) -> None:
-    rows.fill(relay_database)
     await doorbell.start(heads_reader(database))
-    url = running_server.url.replace("http:", "ws:") + "/api/v1/live"
-    headers = {"Authorization": f"Bearer {token_of(A, settings)}"}
-    async with connect(url, additional_headers=headers, proxy=None) as socket:
-        first = msgspec.json.decode(await socket.recv(), type=Head)
-        # Their feed moves on, then ours: what arrives next must be ours.
-        for seed in (B, A):
-            async with database.tenant(seed.tenant_id) as work:
-                work.changed("conversation", seed.id("conversation"))
-            await asyncio.sleep(0.2)
-        frames = [msgspec.json.decode(await socket.recv(), type=Head)]
-        try:
-            async with asyncio.timeout(0.5):
-                while True:
-                    frames.append(msgspec.json.decode(await socket.recv(), type=Head))
-        except TimeoutError:
-            pass
-    assert frames == [Head(first.epoch, first.seq + 1)]
+
+    async def change(seed: rows.Seed) -> None:
+        async with database.tenant(seed.tenant_id) as work:
+            work.changed("conversation", seed.id("conversation"))
+
+    async with connect(
+        live_url(running_server), additional_headers=bearer(A, settings), proxy=None
+    ) as socket:
+        head = msgspec.json.decode(await socket.recv(), type=Head)
+        # Once a head was rung, the poll repeats it no more.
+        await change(A)
+        while (frame := msgspec.json.decode(await socket.recv(), type=Head)).seq == head.seq:
+            assert frame == head
+        assert frame == Head(head.epoch, head.seq + 1)
+        # Their feed moves on, then ours: what arrives next is ours.
+        await change(B)
+        await asyncio.sleep(0.1)
+        await change(B)
+        await asyncio.sleep(0.2)
+        await change(A)
+        assert msgspec.json.decode(await socket.recv(), type=Head) == Head(head.epoch, head.seq + 2)
+
+
+async def test_the_socket_closes_without_a_token(running_server: RunningServer) -> None:
+    async with connect(live_url(running_server), proxy=None) as socket:
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == CLOSE_UNAUTHENTICATED
+
+
+async def test_the_socket_takes_no_token_of_the_other_tenant(
+    running_server: RunningServer, filled_database: TestDatabase, settings: Settings
+) -> None:
+    async with connect(
+        live_url(running_server), additional_headers=bearer(A, settings), proxy=None
+    ) as socket:
+        await socket.recv()
+        await socket.send(msgspec.json.encode(Reauthenticate(token_of(B, settings))).decode())
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == CLOSE_UNAUTHENTICATED
+
+
+def live_url(server: RunningServer) -> str:
+    return server.url.replace("http:", "ws:") + "/api/v1/live"
+
+
+def bearer(seed: rows.Seed, settings: Settings) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token_of(seed, settings)}"}
