@@ -4,7 +4,7 @@ A new route needs an entry in `CALLS` or, with a reason, in `WITHOUT_TENANT`; th
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -33,7 +33,7 @@ from shared.delivery import RANK, DeliveryStatus
 from shared.wire.sync import CLOSE_UNAUTHENTICATED, Head, Reauthenticate
 from tests import meta_webhooks
 from tests.conftest import RunningServer, TestDatabase
-from tests.isolation import rows
+from tests.isolation import catalogue, rows
 from tests.isolation.rows import A, B
 
 WITHOUT_TENANT: Final[Mapping[str, str]] = {
@@ -183,6 +183,28 @@ def filled_database(relay_database: TestDatabase) -> TestDatabase:
     return relay_database
 
 
+@pytest.fixture(params=["policies", "queries alone"])
+def walls(request: pytest.FixtureRequest, filled_database: TestDatabase) -> Iterator[None]:
+    """What keeps tenants apart: row-level security and the queries' own conditions, or just the latter."""
+    if request.param == "policies":
+        yield
+        return
+    with psycopg.connect(filled_database.superuser_dsn, autocommit=True) as connection:
+        try:
+            _replace_policies(connection, "true")
+            yield
+        finally:
+            _replace_policies(connection, catalogue.OWN_ROWS)
+
+
+def _replace_policies(connection: psycopg.Connection, expression: str) -> None:
+    for table in rows.ROWS:
+        connection.execute(
+            f"ALTER POLICY {table}_app ON {table} USING ({expression}) WITH CHECK ({expression})".encode()
+        )
+
+
+@pytest.mark.usefixtures("walls")
 @pytest.mark.parametrize("route", CALLS)
 async def test_a_route_shows_nothing_of_the_other_tenant(
     route: str, client: httpx.AsyncClient, filled_database: TestDatabase, settings: Settings
