@@ -24,7 +24,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
+import structlog
 
+from relay.boot import DATABASE, SERVER_FOLDER
 from relay.kit.embedded_postgres import EmbeddedPostgres
 from relay.meta.signature import sign
 
@@ -56,6 +58,9 @@ class Contestant:
 
 
 def main() -> None:
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )  # standard output is the report
     for program, package in (
         ("wrk", "wrk"),
         ("node", "nodejs"),
@@ -104,15 +109,14 @@ def start_all(
         **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
         "DATA_DIR": str(folder / "data"),
         "META_APP_SECRET": APP_SECRET,
-        "LOG_LEVEL": "warning",
     }
     relay = str(Path(sys.executable).with_name("relay"))
     without_storing = [sys.executable, str(HERE / "serve_without_storing.py")]
     subprocess.run([relay, "migrate"], check=True, env=environment, stdout=subprocess.DEVNULL)
     for contestant, command in ((ours, [relay]), (bare, without_storing)):
         server = {**environment, "PORT": str(contestant.port)}
-        stack.enter_context(running([*command, "serve"], server))
-    database = stack.enter_context(EmbeddedPostgres.start(folder / "data" / "postgres"))
+        stack.enter_context(running([*command, "serve"], server, folder / f"{contestant.port}.log"))
+    database = stack.enter_context(EmbeddedPostgres.start(folder / "data" / SERVER_FOLDER))
     redis_socket = folder / "redis.sock"
     redis = [
         "redis-server",
@@ -125,7 +129,7 @@ def start_all(
         "--dir",
         str(folder),
     ]
-    stack.enter_context(running(redis, environment))
+    stack.enter_context(running(redis, environment, folder / "redis.log"))
     wait_for(redis_socket.exists, "redis-server")
     dsn = urlsplit(database.superuser_dsn())
     node = {
@@ -139,7 +143,7 @@ def start_all(
         "PGPASSWORD": dsn.password or "",
         "PGDATABASE": "postgres",
     }
-    stack.enter_context(running(["node", str(PEER / "server.js")], node))
+    stack.enter_context(running(["node", str(PEER / "server.js")], node, folder / "node.log"))
     for contestant in (ours, bare, peer):
         wait_for(partial(answers_http, contestant.port), contestant.name)
     return database
@@ -157,8 +161,9 @@ def install_peer() -> None:
 
 
 @contextlib.contextmanager
-def running(command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+def running(command: list[str], environment: dict[str, str], log_file: Path) -> Iterator[None]:
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         yield
     finally:
@@ -210,7 +215,7 @@ def check_stored(contestant: Contestant, database: EmbeddedPostgres) -> None:
     """Acknowledged means stored; wrk leaves some unread at the end of a round, so there may be more."""
     if contestant.stored is None:
         return
-    name = "postgres" if "peer" in contestant.stored else "relay"
+    name = "postgres" if "peer" in contestant.stored else DATABASE
     with psycopg.connect(database.superuser_dsn(name)) as connection:
         row = connection.execute(contestant.stored).fetchone()
     if row is None or row[0] < contestant.acknowledged:

@@ -11,5 +11,5 @@ async def _store_nothing(_store: RawStore, _webhooks: Sequence[RawWebhook]) -> N
 
 
 if __name__ == "__main__":
-    RawStore.store = _store_nothing  # type: ignore[method-assign, assignment]
+    RawStore.store = _store_nothing  # type: ignore[method-assign]
     main()
