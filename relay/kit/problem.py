@@ -148,7 +148,9 @@ def _field_errors(error: ValidationException) -> list[FieldError]:
     found = []
     for entry in error.extra if isinstance(error.extra, list) else []:
         key = str(entry.get("key", ""))
-        in_body = entry.get("source", "body") in ("body", "data")
+        in_body = entry.get("source", "body") == "body"
+        # `data` is Litestar's name for the body as a whole, whose pointer is the empty one.
+        key = "" if in_body and key == "data" else key
         pointer = f"/{key.replace('.', '/')}" if in_body and key else key
         found.append(FieldError(pointer, str(entry.get("message", ""))))
     return found

@@ -6,7 +6,6 @@ ciphertext copied into another row does not open.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -54,7 +53,7 @@ class KeyRing:
         for part in text.split(","):
             try:
                 material = base64.b64decode(part.strip(), altchars=b"-_", validate=True)
-            except binascii.Error:
+            except ValueError:
                 raise ValueError("a key is not base64") from None
             if len(material) != KEY_BYTES:
                 raise ValueError(f"a key has {len(material)} bytes instead of {KEY_BYTES}")

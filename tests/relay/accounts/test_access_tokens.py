@@ -58,7 +58,7 @@ def test_expired_foreign_unsigned_and_broken_tokens_are_refused() -> None:
         "expired": tokens.issue(someone(timedelta(seconds=-1)), version=1),
         "foreign": AccessTokens([OTHER_SECRET]).issue(someone(), version=1),
         "same name, other key": jwt.encode(claims, OTHER_SECRET, "HS256", headers=headers),
-        "unsigned": jwt.encode(claims, None, "none", headers={"kid": headers["kid"]}),
+        "unsigned": jwt.encode(claims, "", "none", headers={"kid": headers["kid"]}),
         "other issuer": jwt.encode({**claims, "iss": "x"}, JWT_SECRET, "HS256", headers=headers),
         "no session": jwt.encode(
             {k: v for k, v in claims.items() if k != "sid"}, JWT_SECRET, "HS256", headers=headers
