@@ -1,6 +1,7 @@
 """`relay`, acknowledging webhooks without storing them: what the rest of the server costs. Never for use."""
 
 from collections.abc import Sequence
+from unittest.mock import patch
 
 from relay.cli import main
 from relay.inbound.raw_store import RawStore, RawWebhook
@@ -11,5 +12,5 @@ async def _store_nothing(_store: RawStore, _webhooks: Sequence[RawWebhook]) -> N
 
 
 if __name__ == "__main__":
-    RawStore.store = _store_nothing  # type: ignore[method-assign]
-    main()
+    with patch.object(RawStore, "store", _store_nothing):
+        main()
