@@ -269,8 +269,9 @@ async def _cut(scope: Scope, receive: Receive, send: Send, how: str, body: bytes
         transport.close()
     else:
         connection = transport.get_extra_info("socket")
-        # Closing with a linger time of 0 sends a reset.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if connection.fileno() >= 0:  # the caller may have hung up already
+            # Closing with a linger time of 0 sends a reset.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     while (await receive())["type"] != "http.disconnect":
         pass
