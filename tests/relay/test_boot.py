@@ -46,7 +46,7 @@ def login(postgres_server: PostgresServer, fresh_database: TestDatabase) -> Iter
 
 
 def run(connection: psycopg.Connection, statement: str, name: str) -> None:
-    connection.execute(sql.SQL(statement).format(sql.Identifier(name)))  # type: ignore[arg-type]
+    connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 def dsn_of(database: TestDatabase, login: str) -> str:

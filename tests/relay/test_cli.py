@@ -156,6 +156,6 @@ def test_help_of_each(relay: Relay, command: str) -> None:
     assert f"Usage: main {command}" in shown.stdout
 
 
-def test_without_a_redis_its_client_is_not_even_imported(relay_database: TestDatabase) -> None:
-    code = "import sys, relay.serve, relay.worker; sys.exit(any(m.split('.')[0] == 'redis' for m in sys.modules))"
+def test_without_a_redis_its_client_is_not_even_imported() -> None:
+    code = "import sys, relay.serve, relay.worker; sys.exit('redis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

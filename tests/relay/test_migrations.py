@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import alembic.command
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url
 
 from relay import migrate as migrations
@@ -39,16 +40,16 @@ def test_policies_are_those_of_the_models(relay_database: TestDatabase) -> None:
     with psycopg.connect(relay_database.superuser_dsn) as connection:
         migrated = connection.execute(query).fetchall()
         for table, policy, *_ in migrated:
-            connection.execute(f"DROP POLICY {policy} ON {table}")  # type: ignore[call-overload]
+            connection.execute(f"DROP POLICY {policy} ON {table}")
         for model in metadata.sorted_tables:
             for statement in protection(model):
-                connection.execute(statement)  # type: ignore[call-overload]
+                connection.execute(statement)
         assert connection.execute(query).fetchall() == migrated
         connection.rollback()
 
 
 def test_revisions_are_numbered_without_a_gap() -> None:
-    script = migrations.ScriptDirectory.from_config(migrations.alembic_config())
+    script = ScriptDirectory.from_config(migrations.alembic_config())
     found = [revision.revision for revision in script.walk_revisions()]
     assert found[::-1] == [f"{n:04}" for n in range(1, len(found) + 1)]
 

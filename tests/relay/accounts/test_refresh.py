@@ -32,8 +32,10 @@ async def age(database: Database, tenant: TenantFixture, by: timedelta) -> None:
     async with database.tenant(tenant.id) as work:
         await work.execute(
             text(
-                "UPDATE device_session SET created_at = created_at - CAST(:by AS interval), expires_at = expires_at - CAST(:by AS interval),"
-                " previous_valid_until = previous_valid_until - CAST(:by AS interval)"
+                "UPDATE device_session AS s SET created_at = created_at - passed.time,"
+                " expires_at = expires_at - passed.time,"
+                " previous_valid_until = previous_valid_until - passed.time"
+                " FROM (SELECT CAST(:by AS interval)) AS passed (time)"
             ),
             {"by": by},
         )
