@@ -8,11 +8,13 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from desktop.cache.errors import newer_schema
-from desktop.cache.schema import metadata
+from desktop.cache.schema import INBOX_COUNT_DDL, metadata
 
 
 def _create(connection: Connection) -> None:
     metadata.create_all(connection)
+    for statement in INBOX_COUNT_DDL:
+        connection.exec_driver_sql(statement)
 
 
 # Each step leads to the version it stands under. Released steps are never edited.

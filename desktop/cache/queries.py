@@ -26,7 +26,7 @@ from desktop.cache.rows import (
     Unsent,
     UnsentMessage,
 )
-from desktop.cache.schema import conversation, draft, history, message, micros, moment, outbox
+from desktop.cache.schema import conversation, draft, history, inbox_count, message, micros, moment, outbox
 from desktop.cache.store import Cache
 from shared.content import summary
 from shared.delivery import DeliveryStatus
@@ -72,12 +72,13 @@ class Queries:
 
     async def inbox_counts(self, query: InboxQuery | None = None) -> InboxCounts:
         """How many conversations match `query` (None: all), and how many of those are unread."""
-        query = query or InboxQuery()
-        unread = InboxQuery(search=query.search, unread_only=True)
         async with self._cache.reading() as connection:
-            unread_count = await connection.scalar(_count(unread))
-            total = unread_count if query.unread_only else await connection.scalar(_count(query))
-        return InboxCounts(total or 0, unread_count or 0)
+            if query is None or query == InboxQuery():
+                row = (await connection.execute(select(inbox_count.c.total, inbox_count.c.unread))).one()
+                return InboxCounts(row.total, row.unread)
+            unread = await connection.scalar(_count(InboxQuery(query.search, unread_only=True)))
+            total = unread if query.unread_only else await connection.scalar(_count(query))
+        return InboxCounts(total or 0, unread or 0)
 
     async def conversation(self, conversation_id: UUID) -> ConversationRow | None:
         async with self._cache.reading() as connection:

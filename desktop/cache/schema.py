@@ -84,7 +84,7 @@ conversation = Table(
     Column("version", Integer, nullable=False),
     Column("doc", LargeBinary, nullable=False),
 )
-# Covers listing and searching, so that neither reads the documents of rows it does not show.
+# Cover listing and searching, so that neither reads the documents of rows it does not show.
 Index(
     "conversation_inbox",
     conversation.c.activity_at.desc(),
@@ -96,7 +96,31 @@ Index(
     conversation.c.activity_at.desc(),
     conversation.c.id.desc(),
     conversation.c.search,
+    conversation.c.unread_count,
     sqlite_where=conversation.c.unread_count > 0,
+)
+
+# One row, kept by triggers: counting 100,000 rows would mean decrypting them.
+inbox_count = Table(
+    "inbox_count",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("total", Integer, nullable=False),
+    Column("unread", Integer, nullable=False),
+)
+_COUNT = "UPDATE inbox_count SET total = total + ({total}), unread = unread + ({unread})"
+INBOX_COUNT_DDL = (
+    "INSERT INTO inbox_count VALUES (1, 0, 0)",
+    "CREATE TRIGGER conversation_added AFTER INSERT ON conversation BEGIN "
+    + _COUNT.format(total="1", unread="new.unread_count > 0")
+    + "; END",
+    "CREATE TRIGGER conversation_removed AFTER DELETE ON conversation BEGIN "
+    + _COUNT.format(total="-1", unread="-(old.unread_count > 0)")
+    + "; END",
+    "CREATE TRIGGER conversation_read AFTER UPDATE OF unread_count ON conversation "
+    "WHEN (old.unread_count > 0) <> (new.unread_count > 0) BEGIN "
+    + _COUNT.format(total="0", unread="(new.unread_count > 0) - (old.unread_count > 0)")
+    + "; END",
 )
 
 message = Table(

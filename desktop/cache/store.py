@@ -23,6 +23,8 @@ from desktop.platform.paths import make_private_folder
 KEY_BYTES = 32
 READERS = 2
 BUSY_TIMEOUT_MS = 5_000
+PAGE_CACHE_KIB = 8_192
+"""Decrypted pages kept by each connection; each page that is not kept is decrypted again."""
 
 
 class Cache:
@@ -129,6 +131,7 @@ def _connector(path: Path, key: bytes, *, query_only: bool) -> Callable[[], sqli
                 "journal_mode = WAL",
                 "synchronous = NORMAL",
                 "temp_store = MEMORY",
+                f"cache_size = -{PAGE_CACHE_KIB}",
                 f"query_only = {int(query_only)}",
             ):
                 connection.execute(f"PRAGMA {pragma}")

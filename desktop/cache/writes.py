@@ -73,27 +73,41 @@ def _conversation_values(row: Conversation) -> dict[str, Any]:
     }
 
 
-async def _replay_local(connection: AsyncConnection, ids: list[UUID]) -> None:
+async def _replay_local(connection: AsyncConnection, ids: Iterable[UUID]) -> None:
     """Lay what this device did, and the relay does not know yet, over the relay's rows."""
-    marked = select(read_mark.c.up_to).where(read_mark.c.conversation_id == conversation.c.id)
+    await _replay_reading(connection, ids)
+    await _replay_waiting(connection, ids)
+
+
+async def _replay_reading(connection: AsyncConnection, ids: Iterable[UUID]) -> None:
+    marked = await connection.scalars(select(read_mark.c.conversation_id))
+    touched = set(marked.all()).intersection(ids)
+    if not touched:
+        return
+    up_to = select(read_mark.c.up_to).where(read_mark.c.conversation_id == conversation.c.id)
     await connection.execute(
         update(conversation)
         .where(
-            conversation.c.id.in_(select(read_mark.c.conversation_id)),
-            conversation.c.id.in_(ids),
-            func.coalesce(conversation.c.last_inbound_at, 0) <= marked.scalar_subquery(),
+            conversation.c.id.in_(touched),
+            func.coalesce(conversation.c.last_inbound_at, 0) <= up_to.scalar_subquery(),
         )
         .values(unread_count=0)
     )
-    waiting = select(func.max(outbox.c.created_at)).where(outbox.c.conversation_id == conversation.c.id)
+
+
+async def _replay_waiting(connection: AsyncConnection, ids: Iterable[UUID]) -> None:
+    waiting = await connection.scalars(select(outbox.c.conversation_id).distinct())
+    touched = set(waiting.all()).intersection(ids)
+    if not touched:
+        return
+    written = select(func.max(outbox.c.created_at)).where(outbox.c.conversation_id == conversation.c.id)
     await connection.execute(
         update(conversation)
         .where(
-            conversation.c.id.in_(select(outbox.c.conversation_id)),
-            conversation.c.id.in_(ids),
-            conversation.c.activity_at < waiting.scalar_subquery(),
+            conversation.c.id.in_(touched),
+            conversation.c.activity_at < written.scalar_subquery(),
         )
-        .values(activity_at=waiting.scalar_subquery())
+        .values(activity_at=written.scalar_subquery())
     )
 
 
@@ -136,6 +150,8 @@ def _message_values(row: Message) -> dict[str, Any]:
 async def remove_conversations(connection: AsyncConnection, ids: Iterable[UUID]) -> None:
     """Forget conversations with their messages. Unsent messages stay: the relay's refusal says why."""
     gone = list(ids)
+    if not gone:
+        return
     for table, column in (
         (message, message.c.conversation_id),
         (history, history.c.conversation_id),
@@ -148,9 +164,12 @@ async def remove_conversations(connection: AsyncConnection, ids: Iterable[UUID])
 
 async def remove_messages(connection: AsyncConnection, ids: Iterable[UUID]) -> list[tuple[UUID, UUID]]:
     """Forget messages; gives (conversation id, key) of those that were here."""
+    wanted = list(ids)
+    if not wanted:
+        return []
     gone = await connection.execute(
         delete(message)
-        .where(message.c.id.in_(list(ids)))
+        .where(message.c.id.in_(wanted))
         .returning(message.c.conversation_id, message.c.client_id, message.c.id)
     )
     return [(row.conversation_id, row.client_id or row.id) for row in gone]
@@ -167,14 +186,22 @@ async def put_sync_state(connection: AsyncConnection, **values: Any) -> None:
 
 
 async def begin_resync(connection: AsyncConnection) -> None:
-    """Start again from a snapshot. Everything stays readable, but any row of the relay replaces it.
+    """Start again from a snapshot. Everything stays readable; no history counts as complete any more.
 
-    No history counts as complete any more; the outbox, drafts and read marks are kept as they are.
+    The outbox, drafts and read marks are kept as they are.
+    """
+    await connection.execute(delete(history))
+    await put_sync_state(connection, epoch=None, cursor=0, snapshot_cursor=None, snapshot_done=False)
+
+
+async def begin_epoch(connection: AsyncConnection, epoch: UUID, cursor: int) -> None:
+    """The snapshot's first page is here: from now on any row of the relay replaces what is cached.
+
+    Versions of another epoch mean nothing. That includes answers to sends from before the first snapshot.
     """
     await connection.execute(update(conversation).values(version=STALE))
     await connection.execute(update(message).values(version=STALE))
-    await connection.execute(delete(history))
-    await put_sync_state(connection, epoch=None, cursor=0, snapshot_cursor=None, snapshot_done=False)
+    await put_sync_state(connection, epoch=epoch, cursor=cursor)
 
 
 async def finish_resync(connection: AsyncConnection) -> None:

@@ -221,9 +221,10 @@ class Sync:
     async def _write_snapshot_page(
         self, connection: AsyncConnection, page: Snapshot, *, first: bool, done: bool
     ) -> None:
+        if first:
+            await writes.begin_epoch(connection, page.epoch, page.seq)
         await writes.put_conversations(connection, page.conversations)
-        start = {"epoch": page.epoch, "cursor": page.seq} if first else {}
-        await writes.put_sync_state(connection, snapshot_cursor=page.next_cursor, **start)
+        await writes.put_sync_state(connection, snapshot_cursor=page.next_cursor)
         if first or done:
             self.generation += 1
         if done:

@@ -317,6 +317,7 @@ async def test_resync_keeps_what_is_local_and_drops_what_is_gone(cache: Cache, q
         await writes.queue_message(connection, echo, None)
         await writes.put_draft(connection, kept.id, "draft", START)
         await writes.begin_resync(connection)
+        await writes.begin_epoch(connection, uuid7(), 1)
     # Everything can still be read, and the relay's rows win although their versions begin anew.
     assert (await queries.inbox_counts()).total == 3
     renamed = msgspec.structs.replace(kept, contact=Contact(uuid7(), "Renamed"), version=1)
@@ -338,6 +339,7 @@ async def test_page_after_a_resync_removes_what_the_relay_no_longer_has(
     await page_history(cache, row.id, rows[::-1], None)
     async with cache.writing() as connection:
         await writes.begin_resync(connection)
+        await writes.begin_epoch(connection, uuid7(), 1)
     again = [msgspec.structs.replace(m, version=1) for m in (rows[5], rows[3])]  # 4 was lost
     await page_history(cache, row.id, again, "older")
     fresh = message(row.id, 99)

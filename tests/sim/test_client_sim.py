@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,10 +26,11 @@ from hypothesis.stateful import (
     multiple,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from desktop.cache.errors import CacheError
-from desktop.cache.rows import Edge, InboxQuery, OutboxState
+from desktop.cache.rows import Edge, InboxCounts, InboxQuery, OutboxState
 from desktop.cache.store import Cache
 from desktop.engine.account import Account
 from desktop.engine.account_file import AccountFolder
@@ -41,6 +43,8 @@ from shared.delivery import DeliveryStatus
 from tests.desktop.engine_client import JumpingClock
 from tests.desktop.fake_relay import ME, FakeRelay, Fault
 from tests.desktop.fake_relay_server import FakeTransport
+
+pytestmark = pytest.mark.timeout(600)  # a failure is made smaller before it is told
 
 T = TypeVar("T")
 
@@ -216,11 +220,16 @@ class ClientSimulation(RuleBasedStateMachine):
                 await asyncio.sleep(0.003)
                 self.happen(what, number, conversation)
 
+        async def follow() -> None:
+            for _ in range(4):
+                await self.account.sync.catch_up()
+                await asyncio.sleep(0.002)
+
         async def together() -> None:
             account = self.account
             reading = [account.history.load_older(conversation, limit=3)] if following else []
             await asyncio.gather(
-                account.sync.catch_up(),
+                follow(),
                 self.send_round(),
                 account.read_marks.send_all(),
                 *reading,
@@ -309,6 +318,8 @@ class ClientSimulation(RuleBasedStateMachine):
         shown = {row.id: row for row in page.rows if row.id in self.relay.conversations}
         assert {row.id for row in page.rows} - set(shown) <= wedged
         assert set(shown) == set(self.relay.conversations)
+        unread = sum(row.unread_count > 0 for row in page.rows)
+        assert await queries.inbox_counts() == InboxCounts(len(page.rows), unread)
         for id_, row in shown.items():
             truth = self.relay.conversations[id_]
             assert (row.version, row.unread_count) == (truth.version, truth.unread_count)
@@ -331,11 +342,18 @@ class ClientSimulation(RuleBasedStateMachine):
         assert rows == truth
 
 
-ClientSimulation.TestCase.settings = settings(
+SHORT = settings(
     max_examples=25,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 
+ClientSimulation.TestCase.settings = SHORT
 TestClientSimulation = ClientSimulation.TestCase
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_client_simulation_at_length() -> None:
+    run_state_machine_as_test(ClientSimulation, settings=settings(SHORT, max_examples=400))
