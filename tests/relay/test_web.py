@@ -1,6 +1,7 @@
 """The web process around its routes: health, metrics, the API's description, its way to stop."""
 
 import asyncio
+import re
 import signal
 
 import httpx
@@ -59,7 +60,13 @@ async def test_the_api_describes_itself(client: httpx.AsyncClient) -> None:
     assert {"/api/v1/auth/login", "/api/v1/me", "/api/v1/sync/changes"} <= paths.keys()
     assert "/metrics" not in paths
     assert paths["/api/v1/me"]["get"]["security"] == [{"access_token": []}]
-    assert (await client.get("/schema")).headers["Content-Type"].startswith("text/html")
+    page = await client.get("/schema")
+    assert page.headers["Content-Type"].startswith("text/html")
+    # Whatever the page loads, its policy must let it.
+    policy = page.headers["Content-Security-Policy"]
+    for source in re.findall(r'(?:src|href)="(https://[^/"]+)', page.text):
+        assert source in policy
+    assert "cdn" not in (await client.get("/health/live")).headers["Content-Security-Policy"]
 
 
 async def test_a_stopping_server_says_goodbye_and_finishes(
