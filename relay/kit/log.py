@@ -38,8 +38,11 @@ def configure(level: str, form: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     console = form == "console"
+    # The renderer's own choice of traceback shows the values of variables, tokens among them, and may take
+    # longer to draw than a request lives.
+    plain = structlog.dev.plain_traceback
     render: list[Processor] = (
-        [redact, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [redact, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
         if console
         else [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
     )
