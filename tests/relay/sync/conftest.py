@@ -81,7 +81,7 @@ def redis_server(redis_of_worker: RedisServer) -> Iterator[RedisServer]:
 async def eventually(condition: Callable[[], bool], seconds: float = 3) -> None:
     """Wait until the condition holds, or fail."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - anything may be waited for
+        while not condition():
             await asyncio.sleep(0.005)
 
 

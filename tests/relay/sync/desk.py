@@ -76,11 +76,17 @@ class Desk:
         assert conversation.last_message is not None
         await mark_read(self.database, self.tenant.id, conversation.id, conversation.last_message.id)
 
-    async def claim(self) -> Claim:
-        """Take the next message in line."""
+    async def claim_if_due(self) -> Claim | None:
+        """Take the next message in line, if any may go now."""
         async with self.database.system() as work:
-            (claim,) = (await pacing.claim(work, 1, lease=TIMES.lease)).taken
-            return claim
+            taken = (await pacing.claim(work, 1, lease=TIMES.lease)).taken
+        return taken[0] if taken else None
+
+    async def claim(self) -> Claim:
+        """Take the next message in line, which must be there."""
+        claim = await self.claim_if_due()
+        assert claim is not None
+        return claim
 
     async def begin(self, claim: Claim) -> None:
         async with self.database.system_for(self.tenant.id) as work:
@@ -101,7 +107,15 @@ class Desk:
 
     async def sender_works(self, result: SendResult | None = None) -> str:
         """The next message goes out, with this answer; returns its wamid if Meta takes it."""
-        claim = await self.claim()
+        wamid = await self.sender_works_if_due(result)
+        assert wamid is not None
+        return wamid
+
+    async def sender_works_if_due(self, result: SendResult | None = None) -> str | None:
+        """The same, unless nothing may go out now."""
+        claim = await self.claim_if_due()
+        if claim is None:
+            return None
         await self.begin(claim)
         wamid = f"wamid.out{next(self._numbers)}"
         await self.settle(claim, result or Accepted(wamid))

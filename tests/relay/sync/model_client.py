@@ -106,6 +106,7 @@ class ModelClient:
             if page is None:
                 await self.bootstrap()
                 continue
+            assert page.epoch == self.epoch, "a cursor of another epoch was accepted"
             self.apply(page)
             if page.to == page.head:
                 return
