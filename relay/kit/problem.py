@@ -158,7 +158,8 @@ def _field_errors(error: ValidationException) -> list[FieldError]:
 
 def is_operational(error: BaseException) -> bool:
     """Whether the database could not serve us for now, rather than a bug having been found."""
-    if isinstance(error, PoolTimeoutError | InterfaceError | ConnectionError | TimeoutError):
+    # OSError: connection refused or lost, time out, or no socket while the server is down.
+    if isinstance(error, PoolTimeoutError | InterfaceError | OSError):
         return True
     cause = error.orig if isinstance(error, DBAPIError) else error
     # SQLAlchemy wraps the driver's error in its own, with the driver's as the cause.
