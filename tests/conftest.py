@@ -203,21 +203,19 @@ def _janitor(worker_database: TestDatabase) -> Iterator["Janitor"]:
 class Janitor:
     """Empties a database between tests: only the tables that have rows, which keeps it to milliseconds."""
 
-    KEPT = ("alembic_version", "schema_compat")
+    KEPT = ("alembic_version", "schema_compat", "saq_versions")
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
-        tables = [
-            row[0]
-            for row in connection.execute(
-                "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
-                " AND relnamespace = 'public'::regnamespace AND relname <> ALL(%s)",
-                [list(self.KEPT)],
-            )
-        ]
+        tables = connection.execute(
+            "SELECT nspname, relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE relkind IN ('r', 'p') AND NOT relispartition AND nspname IN ('public', 'jobs')"
+            " AND relname <> ALL(%s)",
+            [list(self.KEPT)],
+        ).fetchall()
         self._find_filled = sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(sql.Literal(name), sql.Identifier(name))
-            for name in tables
+            sql.SQL("SELECT {}, {} WHERE EXISTS (SELECT FROM {})").format(*table, sql.Identifier(*table))
+            for table in tables
         )
 
     def clean(self) -> None:
@@ -227,12 +225,12 @@ class Janitor:
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             " AND backend_type = 'client backend'"
         )
-        filled = [row[0] for row in self._connection.execute(self._find_filled)]
+        filled = self._connection.execute(self._find_filled).fetchall()
         if filled:
             with self._connection.transaction():
                 self._connection.execute("SET LOCAL session_replication_role = replica")  # order is no matter
-                for name in filled:
-                    self._connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
+                for table in filled:
+                    self._connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(*table)))
 
 
 @pytest.fixture

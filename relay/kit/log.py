@@ -35,6 +35,7 @@ def configure(level: str, form: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         _add_time,
+        _drop_colours,
         structlog.processors.StackInfoRenderer(),
     ]
     console = form == "console"
@@ -72,6 +73,12 @@ def configure(level: str, form: str) -> None:
 
 def _add_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     event["time"] = clock.now().isoformat(timespec="milliseconds")
+    return event
+
+
+def _drop_colours(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """uvicorn sends each of its lines twice, once for terminals."""
+    event.pop("color_message", None)
     return event
 
 

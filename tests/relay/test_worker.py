@@ -1,12 +1,16 @@
 """The worker's loops: started again when they fail, ended in order."""
 
 import asyncio
+import os
+import random
+import signal
 
 import pytest
 from structlog.testing import capture_logs
 
 from relay import worker
 from relay.kit import metrics
+from relay.settings import Settings
 from relay.worker import Loop, supervise
 
 
@@ -47,7 +51,7 @@ async def test_a_loop_that_fails_or_ends_is_started_again(monkeypatch: pytest.Mo
 
 
 async def test_stopping_interrupts_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.random, "uniform", lambda *_: 60.0)
+    monkeypatch.setattr(random, "uniform", lambda *_: 60.0)
     loop, stop = Faulty(), asyncio.Event()
     with capture_logs():
         supervising = asyncio.create_task(supervise(Loop("faulty", loop), stop))
@@ -56,3 +60,14 @@ async def test_stopping_interrupts_a_pause(monkeypatch: pytest.MonkeyPatch) -> N
         async with asyncio.timeout(2):
             await supervising
     assert loop.starts == 1
+
+
+async def test_a_worker_stops_when_it_is_told_to(settings: Settings) -> None:
+    working = asyncio.create_task(worker.work(settings))
+    with capture_logs() as logs:
+        async with asyncio.timeout(20):
+            while not any(entry["event"] == "worker.started" for entry in logs):
+                await asyncio.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await working
+    assert not [entry for entry in logs if entry["log_level"] in ("warning", "error", "critical")]
