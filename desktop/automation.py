@@ -256,7 +256,8 @@ class Automation(QObject):
         QTest.keyClick(self._focus(), keys.key(), keys.keyboardModifiers())
 
     def _focus(self) -> QWidget:
-        return QApplication.focusWidget() or self._window
+        # A window that is not the active one, or has no window manager, still knows its own.
+        return QApplication.focusWidget() or self._window.focusWidget() or self._window
 
     def _answer(self, command: Command, answer: dict[str, Any]) -> None:
         self._write({"id": command.get("id"), **answer, "at": time.time()})

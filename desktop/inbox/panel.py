@@ -46,6 +46,7 @@ class InboxPanel(Panel):
     def __init__(self, feed: InboxFeed, parent: QWidget | None = None) -> None:
         super().__init__("surface", parent)
         self._feed = feed
+        self._open_id: UUID | None = None
         self.status = Label("", Role.CAPTION, "text_tertiary")
         self.search = QLineEdit(placeholderText="Search name or number")
         self.search.setAccessibleName("Search conversations")
@@ -62,13 +63,13 @@ class InboxPanel(Panel):
             chip.toggled.connect(self._apply_filter)
         self.list = InboxListView()
         self.list.setModel(feed.rows)
-        self.list.activated_row.connect(self._on_activated)
+        self.list.activated_row.connect(self._open)
         self.list.typed.connect(self.typed)
         self.list.left.connect(self.leave_requested)
         self.list.near_end.connect(feed.want_more)
-        self._empty = EmptyState("inbox", "", "")
+        self.empty = EmptyState("inbox", "", "")
         self._pages = QStackedWidget()
-        for page in (self.list, _Skeleton(), self._empty):
+        for page in (self.list, _Skeleton(), self.empty):
             self._pages.addWidget(page)
         self._build()
         feed.state_changed.connect(self._on_state_changed)
@@ -110,18 +111,19 @@ class InboxPanel(Panel):
 
     def select(self, conversation_id: UUID) -> None:
         """Mark a conversation as the open one, without opening it."""
+        self._open_id = conversation_id
         at = self._feed.rows.index_of(conversation_id)
         if at is not None:
             self.list.make_current(at)
 
     def step(self, by: int) -> None:
-        """Open the conversation above (-1) or below (1)."""
+        """Open the conversation above (-1) or below (1) the open one."""
         rows = self._feed.rows.rowCount()
-        current = self.list.currentIndex().row()
-        target = (0 if by > 0 else rows - 1) if current < 0 else current + by
+        current = self._feed.rows.index_of(self._open_id) if self._open_id is not None else None
+        target = (0 if by > 0 else rows - 1) if current is None else current + by
         if 0 <= target < rows:
             self.list.make_current(target)
-            self.opened.emit(self._feed.rows.rows[target])
+            self._open(self._feed.rows.rows[target])
 
     # --- changes ----------------------------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class InboxPanel(Panel):
         self.unread_filter.setText(f"Unread {unread}" if unread else "Unread")
 
     def _on_state_changed(self) -> None:
-        state, empty = self._feed.state, self._empty
+        state, empty = self._feed.state, self.empty
         action: Callable[[], None] | None = None
         words = ""
         match state:
@@ -163,7 +165,8 @@ class InboxPanel(Panel):
     def _show_all(self) -> None:
         self.all_filter.setChecked(True)
 
-    def _on_activated(self, row: ConversationRow) -> None:
+    def _open(self, row: ConversationRow) -> None:
+        self._open_id = row.id
         self.opened.emit(row)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -176,7 +179,7 @@ class InboxPanel(Panel):
                 return True
             if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter} and self._feed.rows.rowCount():
                 self.list.make_current(0)
-                self.opened.emit(self._feed.rows.rows[0])
+                self._open(self._feed.rows.rows[0])
                 return True
             if event.key() == Qt.Key.Key_Escape:
                 if self.search.text():

@@ -207,8 +207,8 @@ def _log_qt(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
         QtMsgType.QtInfoMsg: logging.INFO,
         QtMsgType.QtWarningMsg: logging.WARNING,
     }.get(kind, logging.ERROR)
-    if "propagateSizeHints" in message:
-        level = logging.DEBUG  # the offscreen platform says it for each window
+    if message.startswith("This plugin does not support "):
+        level = logging.DEBUG  # the offscreen platform has no window manager and says so for each window
     logging.getLogger("qt").log(level, "%s (%s)", message, context.category)
 
 

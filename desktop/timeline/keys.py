@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QContextMenuEvent, QGuiApplication, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QApplication, QScrollBar
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import QScrollBar
 
 from desktop.timeline.elements.bubble import MessageElement
 
@@ -40,7 +40,7 @@ def handle(view: "MessageView", event: QKeyEvent) -> bool:
         view.jump_to_newest()
         _focus_on_screen(view, first=False)
     elif plain and key in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:
-        return _open_menu(view)
+        return view.open_focused_menu()
     elif key is Qt.Key.Key_Escape and not view.selection.is_empty:
         view.selection.clear()
         view.viewport().update()
@@ -77,14 +77,6 @@ def _focus_on_screen(view: "MessageView", *, first: bool) -> None:
         if isinstance(element, MessageElement) and (fits or len(visible) < 3):
             view.focus_message(element.row.key)
             return
-
-
-def _open_menu(view: "MessageView") -> bool:
-    if view.focused_element() is None:
-        return False
-    request = QContextMenuEvent(QContextMenuEvent.Reason.Keyboard, QPoint())
-    QApplication.sendEvent(view, request)
-    return True
 
 
 def _is_typing(event: QKeyEvent) -> bool:

@@ -54,6 +54,7 @@ class TimelineModel(TimelineFeed):
         self._changed_while_opening = False
         self._asking: set[str] = set()
         self._relay_silent = False
+        self._unread_to_find = 0
         self._active = True
         self._seen: MessageRow | None = None
         self._marked: MessagePosition | None = None
@@ -81,6 +82,7 @@ class TimelineModel(TimelineFeed):
         self._conversation, self._opening = row.id, None
         self._asking.clear()
         self._seen = None
+        self._unread_to_find = row.unread_count if unread_from is None else 0
         newest = next((each for each in reversed(part.rows) if each.direction is Direction.INBOUND), None)
         self._marked = newest.position if newest is not None and not row.unread_count else None
         self.window.replace(part)
@@ -221,9 +223,17 @@ class TimelineModel(TimelineFeed):
             part = await self._bridge.call(
                 lambda engine: engine.queries.timeline_before(conversation, beyond, OPEN_ROWS)
             )
-        if generation == self._generation:
-            self.window.replace(part)
+        if generation != self._generation:
+            return
+        self.window.replace(part)
+        unread_from = _first_unread(part.rows, self._unread_to_find)
+        if unread_from is None:
             self.changed.emit()
+            return
+        # The conversation was opened before its unread messages were here: go to them now.
+        self._unread_to_find = 0
+        self.unread_from = unread_from
+        self.opened.emit()
 
     def _changed_soon(self) -> None:
         """Not inside the question: the view may ask the next one while it lays out."""
@@ -269,10 +279,11 @@ class TimelineModel(TimelineFeed):
             raise
         if conversation != self._conversation:
             return
-        if self.window.at_end:
+        # The event may have been faster, and then it is newer.
+        if self.window.at_end and self.window.row(row.key) is None:
             self.window.merge((row,))
-            self.unread_from = None
-            self.changed.emit()
+        self.unread_from = None
+        self.changed.emit()
         self.sent.emit()
 
     async def _act(self, row: MessageRow, action: Action) -> None:

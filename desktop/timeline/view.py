@@ -147,6 +147,16 @@ class MessageView(QAbstractScrollArea):
         element = self.focused_element()
         return element.selected_text(0, element.text_length()) if element is not None else ""
 
+    def open_focused_menu(self) -> bool:
+        """Show what can be done with the focused message; False if none is."""
+        element = self.focused_element()
+        index = self.stack.index_of(element.key) if element is not None else None
+        if element is None or index is None:
+            return False
+        bubble = element.bubble_rect().translated(0, self.rect_of(index).top())
+        menu.popup(self, element, NOTHING, self.viewport().mapToGlobal(bubble.center().toPoint()))
+        return True
+
     def select_all(self) -> None:
         """Select the text of every loaded message."""
         messages = self.message_elements()
@@ -410,14 +420,7 @@ class MessageView(QAbstractScrollArea):
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         if event.reason() is QContextMenuEvent.Reason.Keyboard:
-            element = self.focused_element()
-            index = self.stack.index_of(element.key) if element is not None else None
-            if element is None or index is None:
-                return
-            bubble = element.bubble_rect().translated(0, self.rect_of(index).top())
-            menu.popup(
-                self, element, Hit(NOTHING.target), self.viewport().mapToGlobal(bubble.center().toPoint())
-            )
+            self.open_focused_menu()
             return
         found, hit = self.hit_test(QPointF(self.viewport().mapFrom(self, event.pos())))
         menu.popup(self, found, hit, event.globalPos())

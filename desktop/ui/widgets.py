@@ -166,9 +166,9 @@ class EmptyState(QWidget):
         self._mark = IconMark(icon_name, 72, "accent_text", "accent_soft")
         self.title = Label(title, Role.HEADING)
         self.text = Label(text, Role.SECONDARY, "text_secondary")
-        self._button = Button("", Kind.TINTED)
+        self.button = Button("", Kind.TINTED)
         self._action: Callable[[], None] | None = None
-        self._button.clicked.connect(self._on_pressed)
+        self.button.clicked.connect(self._on_pressed)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE_4, SPACE_4, SPACE_4, SPACE_4)
         layout.addStretch(2)
@@ -179,9 +179,9 @@ class EmptyState(QWidget):
             label.setWordWrap(True)
             layout.addWidget(label)
         layout.addSpacing(SPACE_2)
-        layout.addWidget(self._button, alignment=Qt.AlignmentFlag.AlignHCenter)
+        layout.addWidget(self.button, alignment=Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(3)
-        self._button.hide()
+        self.button.hide()
 
     def show_words(self, icon_name: str, title: str, text: str, *, grave: bool = False) -> None:
         """`grave`: something is wrong, not just empty."""
@@ -194,8 +194,8 @@ class EmptyState(QWidget):
     def offer(self, words: str, action: Callable[[], None] | None) -> None:
         """Show a button with `words`; None takes it away."""
         self._action = action
-        self._button.setText(words)
-        self._button.setVisible(action is not None)
+        self.button.setText(words)
+        self.button.setVisible(action is not None)
 
     def _on_pressed(self) -> None:
         if self._action is not None:

@@ -38,7 +38,8 @@ def test_every_text_token_is_in_a_tested_pair(tokens: Tokens) -> None:
     texts = {
         field.name
         for field in fields(tokens)
-        if field.name.endswith(("_text", "_link", "_meta")) or field.name.startswith(("text_", "on_", "name_"))
+        if field.name.endswith(("_text", "_link", "_meta"))
+        or field.name.startswith(("text_", "on_", "name_"))
     }
     assert texts - {pair[0] for pair in READABLE} == {"text_disabled"}  # WCAG exempts what cannot be used
 

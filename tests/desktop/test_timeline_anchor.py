@@ -18,7 +18,14 @@ from desktop.ui.theme import Mode, theme
 from shared.delivery import DeliveryStatus
 from tests.desktop.timeline_kit import QuietFeed, message, part
 
-TEXTS = ("ok", "one line of text that is a little longer", "many words " * 30, "a\nb\nc\nd", "👍", "مرحبا " * 20)
+TEXTS = (
+    "ok",
+    "one line of text that is a little longer",
+    "many words " * 30,
+    "a\nb\nc\nd",
+    "👍",
+    "مرحبا " * 20,
+)
 
 
 @dataclass
@@ -91,7 +98,9 @@ def test_no_change_moves_the_message_being_read(
 ) -> None:
     theme().set_mode(Mode.LIGHT)
     first, last = 1_000, 1_060
-    feed = QuietFeed((message(n, TEXTS[n % len(TEXTS)], ours=n % 3 == 0) for n in range(first, last)), Edge.CACHED)
+    feed = QuietFeed(
+        (message(n, TEXTS[n % len(TEXTS)], ours=n % 3 == 0) for n in range(first, last)), Edge.CACHED
+    )
     view = make_view(styled, feed)
     bar = view.verticalScrollBar()
     bar.setValue(round(start * bar.maximum()))

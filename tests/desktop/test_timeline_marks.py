@@ -89,7 +89,15 @@ def test_text_without_marks_stays(body: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["```" + "a" * 60_000, "`" * 60_000, "*a " * 20_000, "_a* " * 15_000, "a@" * 30_000, "(" * 30_000 + ")" * 30_000]
+    "body",
+    [
+        "```" + "a" * 60_000,
+        "`" * 60_000,
+        "*a " * 20_000,
+        "_a* " * 15_000,
+        "a@" * 30_000,
+        "(" * 30_000 + ")" * 30_000,
+    ],
 )
 def test_no_message_takes_long(body: str) -> None:
     start = time.process_time()

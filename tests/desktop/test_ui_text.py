@@ -66,7 +66,17 @@ def test_initials_exist_for_every_name(qapp: QApplication, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("👍", 1), ("👍🏽 ❤️", 2), ("👩‍👩‍👧‍👦🇸🇪👍🏽", 3), ("👍👍👍👍", 0), ("ok 👍", 0), ("1", 0), ("1️⃣", 1), ("", 0), ("©", 1)],
+    [
+        ("👍", 1),
+        ("👍🏽 ❤️", 2),
+        ("👩‍👩‍👧‍👦🇸🇪👍🏽", 3),
+        ("👍👍👍👍", 0),
+        ("ok 👍", 0),
+        ("1", 0),
+        ("1️⃣", 1),
+        ("", 0),
+        ("©", 1),
+    ],
 )
 def test_only_few_emoji_alone_are_large(text: str, count: int) -> None:
     assert big_emoji_count(text) == count
@@ -74,7 +84,14 @@ def test_only_few_emoji_alone_are_large(text: str, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("Hello", False), ("مرحبا", True), ("שלום abc", True), ("12 – hello", False), ("+49 مرحبا", True), ("123", False)],
+    [
+        ("Hello", False),
+        ("مرحبا", True),
+        ("שלום abc", True),
+        ("12 – hello", False),
+        ("+49 مرحبا", True),
+        ("123", False),
+    ],
 )
 def test_direction_is_that_of_the_first_strong_character(text: str, expected: bool) -> None:
     assert is_right_to_left(text) is expected

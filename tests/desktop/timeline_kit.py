@@ -18,7 +18,9 @@ ME = UUID(int=1)
 START = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)
 
 
-def message(number: int, text: str = "", *, ours: bool = False, content: Content | None = None, **fields: Any) -> MessageRow:
+def message(
+    number: int, text: str = "", *, ours: bool = False, content: Content | None = None, **fields: Any
+) -> MessageRow:
     """The message at place `number`; a minute lies between two."""
     at = START + timedelta(minutes=number)
     key = UUID(int=10_000 + number)
@@ -44,7 +46,9 @@ def part(rows: Iterable[MessageRow], older: Edge = Edge.END, newer: Edge = Edge.
 class QuietFeed(TimelineFeed):
     """Writes down what is asked of it and answers nothing."""
 
-    def __init__(self, rows: Iterable[MessageRow] = (), older: Edge = Edge.END, newer: Edge = Edge.END) -> None:
+    def __init__(
+        self, rows: Iterable[MessageRow] = (), older: Edge = Edge.END, newer: Edge = Edge.END
+    ) -> None:
         super().__init__()
         self.asked: list[str] = []
         self.seen_rows: list[MessageRow] = []
