@@ -197,8 +197,10 @@ async def begin_resync(connection: AsyncConnection) -> None:
 async def begin_epoch(connection: AsyncConnection, epoch: UUID, cursor: int) -> None:
     """The snapshot's first page is here: from now on any row of the relay replaces what is cached.
 
-    Versions of another epoch mean nothing. That includes answers to sends from before the first snapshot.
+    Versions of another epoch mean nothing; that includes answers to sends from before the first snapshot.
+    A page of history that was read before this moment may lack what the feed will no longer tell.
     """
+    await connection.execute(delete(history))
     await connection.execute(update(conversation).values(version=STALE))
     await connection.execute(update(message).values(version=STALE))
     await put_sync_state(connection, epoch=epoch, cursor=cursor)

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from desktop.cache import writes
 from desktop.cache.errors import CacheError
-from desktop.cache.queries import Queries, conversation_rows
+from desktop.cache.queries import Queries, conversation_rows, message_rows
 from desktop.cache.rows import MessageRow
 from desktop.cache.schema import account as account_table
 from desktop.cache.schema import moment, sync_state
@@ -28,7 +28,7 @@ from desktop.engine.publisher import Publisher
 from desktop.engine.read_marks import ReadMarks
 from desktop.engine.session import Session
 from desktop.engine.status import Status
-from desktop.engine.sync import Sync
+from desktop.engine.sync import Sync, by_conversation
 from desktop.errors import UserFacing
 from shared.content import TextContent
 from shared.delivery import DeliveryStatus
@@ -145,6 +145,20 @@ class Account:
             author_name=self.me.user.name,
         )
         return await self.outbox.add(echo, seen_message_id)
+
+    async def send_again(self, conversation_id: UUID, message_id: UUID, *, may_arrive_twice: bool) -> None:
+        message = await self._api.send_again(conversation_id, message_id, may_arrive_twice=may_arrive_twice)
+        await self._take(message)
+
+    async def mark_not_sent(self, conversation_id: UUID, message_id: UUID) -> None:
+        await self._take(await self._api.mark_not_sent(conversation_id, message_id))
+
+    async def _take(self, message: Message) -> None:
+        """Show an answer of the relay at once; the feed brings it as well."""
+        async with self._cache.writing() as connection:
+            await writes.put_messages(connection, [message])
+            rows = await message_rows(connection, [message.id])
+        self._publish(*by_conversation(rows))
 
     async def save_draft(self, conversation_id: UUID, text: str) -> None:
         async with self._cache.writing() as connection:

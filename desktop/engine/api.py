@@ -172,6 +172,16 @@ class Api:
         path = f"/api/v1/conversations/{conversation_id}/messages"
         return await self._ask("POST", path, inbox.Message, body=request)
 
+    async def send_again(
+        self, conversation_id: UUID, message_id: UUID, *, may_arrive_twice: bool
+    ) -> inbox.Message:
+        path = f"/api/v1/conversations/{conversation_id}/messages/{message_id}/retry"
+        return await self._ask("POST", path, inbox.Message, body=inbox.SendAgainRequest(may_arrive_twice))
+
+    async def mark_not_sent(self, conversation_id: UUID, message_id: UUID) -> inbox.Message:
+        path = f"/api/v1/conversations/{conversation_id}/messages/{message_id}/not-sent"
+        return await self._ask("POST", path, inbox.Message)
+
     async def mark_read(self, conversation_id: UUID, message_id: UUID) -> None:
         path = f"/api/v1/conversations/{conversation_id}/read"
         await self._ask("POST", path, None, body=inbox.MarkReadRequest(message_id))

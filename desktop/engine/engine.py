@@ -239,12 +239,25 @@ class Engine:
         return await self._open_account.send_text(conversation_id, body, seen_message_id)
 
     async def retry_send(self, client_id: UUID) -> None:
-        """Try a wedged or waiting message again now."""
+        """Try an unsent message (wedged or waiting here) again now. For the relay's see `send_again`."""
         await self._open_account.outbox.retry(client_id)
 
     async def cancel_send(self, client_id: UUID) -> UnsentMessage:
         """Take an unsent message back, to edit or drop it. Raises `AlreadyLeaving` while it is being sent."""
         return await self._open_account.outbox.cancel(client_id)
+
+    async def send_again(
+        self, conversation_id: UUID, message_id: UUID, *, may_arrive_twice: bool = False
+    ) -> None:
+        """Have the relay send a failed or unconfirmed message again; needs the relay to be reachable.
+
+        For an unconfirmed one the agent must have said that it `may_arrive_twice`. Raises `ApiError`.
+        """
+        await self._open_account.send_again(conversation_id, message_id, may_arrive_twice=may_arrive_twice)
+
+    async def mark_not_sent(self, conversation_id: UUID, message_id: UUID) -> None:
+        """The agent decides that an unconfirmed message did not arrive. Raises `ApiError`."""
+        await self._open_account.mark_not_sent(conversation_id, message_id)
 
     async def mark_read(self, conversation_id: UUID, message_id: UUID) -> None:
         """Everything up to this message was seen. Takes effect here at once, at the relay when it can."""

@@ -102,8 +102,8 @@ class History:
             return list(found.all())
 
     async def _load(self, conversation_id: UUID, limit: int) -> int:
-        await self._until_following()
         while True:
+            await self._until_following()
             generation = self._sync.generation
             async with self._cache.reading() as connection:
                 known = (

@@ -176,12 +176,13 @@ class Sync:
                 await self._read_changes()
             await self._read_changes()
         except RefusedError as error:
-            # A relay that says so twice in a row is a failure like any other, with its waits.
-            if error.code not in _RESTART or self._restarts:
+            if error.code not in _RESTART:
                 raise
             log.warning("starting again from a snapshot: %s", error)
-            self._restarts += 1
             await self._begin_resync()
+            self._restarts += 1
+            if self._restarts > 1:
+                raise  # twice in a row is a failure like any other, with its waits
             self._wake.set()
             return
         self._restarts = 0

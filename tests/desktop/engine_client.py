@@ -130,14 +130,14 @@ class World:
         return sorted(self.data_dir.rglob(pattern))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait for something that happens by itself."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - there is nothing to be told by
+        while not condition():
             await asyncio.sleep(0.005)
 
 
-async def eventually(ask: Callable[[], Awaitable[object]], wanted: object, seconds: float = 10.0) -> None:
+async def eventually(ask: Callable[[], Awaitable[object]], wanted: object, seconds: float = 20.0) -> None:
     """Wait until `ask` answers `wanted`; fails with the last answer."""
     answer = await ask()
     deadline = asyncio.get_running_loop().time() + seconds

@@ -54,12 +54,12 @@ async def main(folder: Path, url: str, do: str, count: int) -> None:
     await engine.start()
     if do == "sign-in":
         await engine.sign_in(url, EMAIL, PASSWORD, remember=True)
-        while not (await engine.queries.inbox_page(InboxQuery())).rows:  # noqa: ASYNC110 - nothing tells
+        while not (await engine.queries.inbox_page(InboxQuery())).rows:
             await asyncio.sleep(0.01)
         await engine.close()
         return
     if do == "drain":
-        while await engine.queries.unsent():  # noqa: ASYNC110 - nothing tells
+        while await engine.queries.unsent():
             await asyncio.sleep(0.02)
         await engine.close()
         return

@@ -346,6 +346,10 @@ class FakeRelay:
                 return self._page(UUID(id_), params.get("before"), int(params.get("limit", "50")))
             case "POST", ["conversations", id_, "messages"]:
                 return self._take(UUID(id_), msgspec.json.decode(body, type=inbox.SendMessageRequest))
+            case "POST", ["conversations", _, "messages", id_, "retry"]:
+                return self._send_again(UUID(id_), msgspec.json.decode(body, type=inbox.SendAgainRequest))
+            case "POST", ["conversations", _, "messages", id_, "not-sent"]:
+                return self._set_status(UUID(id_), DeliveryStatus.FAILED)
             case "POST", ["conversations", id_, "read"]:
                 return self._read(UUID(id_), msgspec.json.decode(body, type=inbox.MarkReadRequest))
         return _problem(404, problem.Code.NOT_FOUND)
@@ -425,6 +429,16 @@ class FakeRelay:
         self._put_message(message)
         self._put_conversation(conversation)
         return _ok(self.messages[message.id], status=201)
+
+    def _send_again(self, message_id: UUID, request: inbox.SendAgainRequest) -> Answer:
+        unconfirmed = self.messages[message_id].status is DeliveryStatus.UNCONFIRMED
+        if unconfirmed and not request.may_arrive_twice:
+            return _problem(409, problem.Code.CONFLICT)
+        return self._set_status(message_id, DeliveryStatus.QUEUED)
+
+    def _set_status(self, message_id: UUID, status: DeliveryStatus) -> Answer:
+        self._put_message(msgspec.structs.replace(self.messages[message_id], status=status))
+        return _ok(self.messages[message_id])
 
     def _read(self, conversation_id: UUID, request: inbox.MarkReadRequest) -> Answer:
         conversation = self.conversations.get(conversation_id)

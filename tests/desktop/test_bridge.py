@@ -92,7 +92,7 @@ def bridge_to_fake() -> tuple[Bridge, list[FakeEngine]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - there is nothing to be told by
+    while not condition():
         await asyncio.sleep(0.005)
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from desktop.cache.rows import MessageRow, OutboxState
+from desktop.engine.api import RefusedError
 from desktop.engine.events import ConversationsChanged, MessagesChanged
 from desktop.engine.outbox import AlreadyLeaving
 from desktop.errors import UserFacing
@@ -335,3 +336,21 @@ async def test_full_disk_while_sending_recovers_and_sends_once(world: World) -> 
         account.outbox.kick()
         await settled(client, ana)
         assert len(world.relay.arrivals) == 1
+
+
+async def test_unconfirmed_message_is_settled_by_the_agent(world: World) -> None:
+    ana = world.relay.add_conversation("Ana")
+    async with world.signed_in() as client:
+        echo = await client.engine.send_text(ana, "hello", None)
+        await settled(client, ana)
+        id_ = world.relay.by_client_id[echo.key]
+        world.relay.status(id_, DeliveryStatus.UNCONFIRMED)
+        await eventually(lambda: _statuses(client, ana), [DeliveryStatus.UNCONFIRMED])
+        with pytest.raises(RefusedError):
+            await client.engine.send_again(ana, id_)
+        await client.engine.mark_not_sent(ana, id_)
+        assert await _statuses(client, ana) == [DeliveryStatus.FAILED]
+        await client.engine.send_again(ana, id_, may_arrive_twice=True)
+        assert await _statuses(client, ana) == [DeliveryStatus.QUEUED]
+        told = [row for event in client.told(MessagesChanged) for row in event.rows]
+        assert {row.key for row in told} == {echo.key}

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -100,11 +101,13 @@ async def test_interrupted_snapshot_goes_on_where_it_was(world: World) -> None:
         await client.sign_in(world.url)
         await until(lambda: client.connection.phase is Phase.OFFLINE)
         assert (await client.engine.queries.inbox_counts()).total == 20
+    world.relay.before_answer = None
     world.relay.down = False
+    world.relay.requests.clear()
     async with world.running() as client:
         await client.until_synced()
         assert (await client.engine.queries.inbox_counts()).total == 40
-    assert len(snapshots(world)) == 4
+    assert len(snapshots(world)) == 2
 
 
 def snapshots(world: World) -> list[str]:
@@ -247,6 +250,64 @@ async def test_failure_while_applying_skips_nothing(
         assert "a bug of ours" in caplog.text
         await until(lambda: bool(client.told(TroubleOver)))
         assert [trouble.code for trouble in client.told(Trouble)] == ["sync"]
+
+
+async def test_relay_that_is_restored_again_and_again(world: World) -> None:
+    """Each time the snapshot is at its second page; in the end the client gets through."""
+    world.relay.snapshot_page = 2
+    ids = [world.relay.add_conversation(str(number)) for number in range(6)]
+    restores = 0
+
+    def restore(request: Request) -> None:
+        nonlocal restores
+        if request.path.endswith("/snapshot") and restores < 4:
+            restores += 1
+            world.relay.restore()
+
+    world.relay.before_answer = restore
+    async with world.signed_in() as client:
+        assert await client.inbox() == ids[::-1]
+    assert restores == 4
+
+
+async def test_page_read_while_starting_again_is_not_taken_for_complete(world: World) -> None:
+    """What is written between such a page and the new snapshot is told by neither."""
+    ana = world.relay.add_conversation("Ana")
+    world.relay.customer_writes(ana, "old")
+    async with world.signed_in() as client:
+        await client.engine.open_conversation(ana)
+        account = client.engine._open_account
+        messages, snapshot = account._api.messages, account._api.snapshot
+        page_read, write_page = asyncio.Event(), asyncio.Event()
+
+        async def slow_page(*args: Any) -> Any:
+            page = await messages(*args)
+            page_read.set()
+            await write_page.wait()
+            return page
+
+        async def slow_snapshot(*args: Any) -> Any:
+            account.sync.following.set()  # the worst case: a page is asked for although nothing is followed
+            loading = asyncio.ensure_future(account.history.load_older(ana))
+            await page_read.wait()
+            world.relay.customer_writes(ana, "in between")
+            answer = await snapshot(*args)
+            write_page.set()
+            await loading
+            return answer
+
+        monkey: Any = account._api
+        monkey.messages, monkey.snapshot = slow_page, slow_snapshot
+        world.relay.expire_cursors()
+        world.relay.add_conversation("Ben")
+        world.relay.expire_cursors()
+        account.sync.cursor = 0  # as after a long time away
+        account.sync.wake()
+        await until(write_page.is_set)
+        monkey.messages, monkey.snapshot = messages, snapshot
+        await client.until_synced()
+        await client.engine.open_conversation(ana)
+        await eventually(lambda: client.texts(ana), ["old", "in between"])
 
 
 # --- older messages -------------------------------------------------------------------------------
