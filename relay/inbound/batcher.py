@@ -1,7 +1,8 @@
 """Group commit: webhooks that wait at the same time share one insert, and each is answered after its commit.
 
-There is no artificial wait: while one batch is being committed, the next one gathers. Nothing is ever dropped
-in silence: what cannot be stored raises `NotStoredError`, which becomes a 503, and Meta delivers again.
+There is no artificial wait: while one batch is being committed, the next one gathers. There is one writer,
+since two would halve the batches. Nothing is ever dropped in silence: what cannot be stored raises
+`NotStoredError`, which becomes a 503, and Meta delivers again.
 """
 
 import asyncio
@@ -24,7 +25,6 @@ QUEUE_MAX_ROWS: Final = 5_000
 QUEUE_MAX_BYTES: Final = 64 * 1024 * 1024
 BATCH_MAX_ROWS: Final = 500
 BATCH_MAX_BYTES: Final = 8 * 1024 * 1024
-FLUSHERS: Final = 2
 STORE_TIMEOUT_SECONDS: Final = 5.0
 """Meta waits about ten seconds, and a webhook may wait for the batch before its own."""
 
@@ -51,21 +51,20 @@ class Batcher:
         self._open_bytes = 0
         self._arrived = asyncio.Event()
         self._accepting = False
-        self._flushers: list[asyncio.Task[None]] = []
+        self._writer: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to accept and store webhooks."""
         self._accepting = True
-        self._flushers = [
-            asyncio.create_task(self._flush_for_ever(), name=f"webhook-flusher-{n}") for n in range(FLUSHERS)
-        ]
+        self._writer = asyncio.create_task(self._write_for_ever(), name="webhook-writer")
 
     async def stop(self) -> None:
         """Accept nothing more, store what waits, and end."""
         self._accepting = False
         self._arrived.set()
-        await asyncio.gather(*self._flushers)
-        self._flushers = []
+        if self._writer is not None:
+            await self._writer
+            self._writer = None
 
     async def put(self, webhook: RawWebhook) -> None:
         """Return once the webhook is on disk, or raise NotStoredError.
@@ -84,15 +83,16 @@ class Batcher:
         self._arrived.set()
         await waiting.stored
 
-    async def _flush_for_ever(self) -> None:
-        while True:
-            if self._queue:
-                await self._flush(self._next_batch())
-            elif self._accepting:
-                self._arrived.clear()
-                await self._arrived.wait()
-            else:
-                return
+    async def _write_for_ever(self) -> None:
+        try:
+            while self._accepting or self._queue:
+                if self._queue:
+                    await self._write(self._next_batch())
+                else:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        finally:
+            self._accepting = False  # without a writer nothing may be promised
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -104,7 +104,7 @@ class Batcher:
             batch.append(self._queue.popleft())
         return batch
 
-    async def _flush(self, batch: Sequence[_Waiting]) -> None:
+    async def _write(self, batch: Sequence[_Waiting]) -> None:
         """Write one batch and tell everyone who waits for it."""
         try:
             async with asyncio.timeout(STORE_TIMEOUT_SECONDS):
@@ -120,7 +120,7 @@ class Batcher:
                 # One webhook that cannot be stored must not keep its neighbours out.
                 log.warning("a batch of webhooks was refused, storing them one by one", error=repr(error))
                 for waiting in batch:
-                    await self._flush([waiting])
+                    await self._write([waiting])
             else:
                 log.exception("a webhook was refused", bytes=len(batch[0].webhook.body))
                 self._settle(batch, NotStoredError("the webhook cannot be stored"))

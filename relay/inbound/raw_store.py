@@ -1,8 +1,8 @@
-"""Writing raw webhooks, on connections of their own that do nothing else.
+"""Writing raw webhooks, on a connection of their own that does nothing else.
 
 An acknowledgement waits for this, thousands of times a second, so it goes past the unit of work of `kit.db`:
-the connections have the role `relay_system` for good, and each batch is one statement, which commits by
-itself. That takes a tenth of the time. They go around a transaction pooler, which would not keep the role.
+the connection has the role `relay_system` for good, and each batch is one statement, which commits by itself.
+That takes a tenth of the time. It goes around a transaction pooler, which would not keep the role.
 """
 
 from collections.abc import Sequence
@@ -34,16 +34,16 @@ class RawWebhook(NamedTuple):
 
 
 class RawStore:
-    """As many connections as there are writers at once; each is opened when it is needed."""
+    """One per process, for one writer. It connects when it has something to write."""
 
     def __init__(self, direct_dsn: str, ring: Ring) -> None:
         self._dsn = direct_dsn
         self._ring = ring
-        self._idle: list[asyncpg.Connection] = []
+        self._connection: asyncpg.Connection | None = None
 
     async def store(self, webhooks: Sequence[RawWebhook]) -> None:
         """Store webhooks in this order and wake the workers; returns once they are on disk."""
-        connection = await self._connection()
+        connection = await self._connected()
         try:
             await connection.execute(
                 _INSERT,
@@ -56,29 +56,26 @@ class RawStore:
         except BaseException:
             connection.terminate()
             raise
-        self._idle.append(connection)
         self._ring({}, _TOPICS)
 
-    async def _connection(self) -> asyncpg.Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():  # else the server has gone, and may be back by now
-                return connection
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            server_settings={
-                "application_name": "relay-ingest",
-                "role": SYSTEM,
-                "synchronous_commit": SYNCHRONOUS_COMMIT,
-                "timezone": "UTC",
-            },
-        )
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                server_settings={
+                    "application_name": "relay-ingest",
+                    "role": SYSTEM,
+                    "synchronous_commit": SYNCHRONOUS_COMMIT,
+                    "timezone": "UTC",
+                },
+            )
+        return self._connection
 
     async def close(self) -> None:
-        """Close the connections; nothing may be stored any more."""
-        while self._idle:
-            await self._idle.pop().close()
+        """Close the connection; nothing may be stored any more."""
+        if self._connection is not None:
+            await self._connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
 _INSERT: Final = """

@@ -245,7 +245,7 @@ async def test_many_workers_apply_everything_once_and_in_order(
         await inbox.store(webhook(tenant, messages=[text(f"wamid.{n}", "x", phone=person)]))
         doorbell.ring({}, ["webhook"])
     async with asyncio.timeout(20):
-        while (await look.rows("SELECT count(*) AS n FROM feed WHERE kind = 'message'"))[0].n < 400:  # noqa: ASYNC110
+        while (await look.rows("SELECT count(*) AS n FROM feed WHERE kind = 'message'"))[0].n < 400:
             await asyncio.sleep(0.02)
     stop.set()
     doorbell.ring({}, ["webhook"])
