@@ -15,9 +15,12 @@ A command is an object with `do` and, if an answer is to be matched, `id`. Answe
     {"id": 10, "do": "state"}
     {"id": 11, "do": "quit"}
 
-Without being asked it reports each bubble when it was first painted, and again when its tick has changed:
+Without being asked it reports the first picture of the window and of the inbox with rows in it, and each bubble
+when it was first painted, and again when its tick has changed:
 
-    {"event": "painted", "text": "Hello", "tick": "", "outbound": false, "key": "…", "at": 1767000000.123}
+    {"event": "window", "at": 1767000000.123}
+    {"event": "inbox", "at": 1767000000.456}
+    {"event": "painted", "text": "Hello", "tick": "", "outbound": false, "key": "…", "at": 1767000000.789}
 
 `at` is the wall clock, in seconds, at the end of the frame.
 """
@@ -30,7 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from PySide6.QtCore import QKeyCombination, QObject, QTimer, Signal
+from PySide6.QtCore import QEvent, QKeyCombination, QObject, QTimer, Signal
 from PySide6.QtGui import QKeySequence
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
@@ -69,13 +72,16 @@ class Automation(QObject):
         self._screenshots = screenshots
         self._waiting: list[_Waiting] = []
         self._reported: dict[object, str] = {}
+        self._inbox_reported = False
         self._received.connect(self._on_line)
+        window.inbox.list.viewport().installEventFilter(self)
         window.chat.view.painted.connect(self._on_painted)
         self._clock = QTimer(self, interval=_LOOK_MS)
         self._clock.timeout.connect(self._look)
 
-    def start(self) -> None:
+    def start(self, first_picture_at: float) -> None:
         """Begin to read standard input. Its end closes the program."""
+        self._write({"event": "window", "at": first_picture_at})
         threading.Thread(target=self._read, name="automation", daemon=True).start()
 
     def _read(self) -> None:
@@ -239,6 +245,12 @@ class Automation(QObject):
             "conversation": str(row.id),
         }
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.Paint and not self._inbox_reported and self._inbox.rows.rowCount():
+            self._inbox_reported = True
+            QTimer.singleShot(0, self, lambda: self._write({"event": "inbox", "at": time.time()}))
+        return super().eventFilter(watched, event)
+
     def _on_painted(self) -> None:
         now = time.time()
         for element in self._visible():
@@ -257,7 +269,7 @@ class Automation(QObject):
 
     def _focus(self) -> QWidget:
         # A window that is not the active one, or has no window manager, still knows its own.
-        return QApplication.focusWidget() or self._window.focusWidget() or self._window
+        return QApplication.focusWidget() or self._window  # type: ignore[truthy-bool] # None without a focus.focusWidget() or self._window
 
     def _answer(self, command: Command, answer: dict[str, Any]) -> None:
         self._write({"id": command.get("id"), **answer, "at": time.time()})
