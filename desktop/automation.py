@@ -31,7 +31,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from PySide6.QtCore import QEvent, QKeyCombination, QObject, QTimer, Signal
 from PySide6.QtGui import QKeySequence
@@ -269,7 +269,8 @@ class Automation(QObject):
 
     def _focus(self) -> QWidget:
         # A window that is not the active one, or has no window manager, still knows its own.
-        return QApplication.focusWidget() or self._window  # type: ignore[truthy-bool] # None without a focus.focusWidget() or self._window
+        within = cast("QWidget | None", self._window.focusWidget())
+        return QApplication.focusWidget() or within or self._window
 
     def _answer(self, command: Command, answer: dict[str, Any]) -> None:
         self._write({"id": command.get("id"), **answer, "at": time.time()})
