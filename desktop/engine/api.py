@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -106,6 +107,11 @@ def words(problem: Problem) -> tuple[str, str]:
     return title, advice
 
 
+def is_local(relay_url: str) -> bool:
+    """Whether the relay is on this computer, where no proxy of the environment can reach it."""
+    return urlsplit(relay_url).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
 class Api:
     """One relay, for one session."""
 
@@ -121,6 +127,7 @@ class Api:
             base_url=relay_url,
             timeout=TIMEOUT,
             transport=transport,
+            trust_env=not is_local(relay_url),
             headers={"Accept": "application/json", "User-Agent": "Relaydesk"},
         )
 

@@ -15,7 +15,7 @@ import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from desktop.engine.api import ApiError
+from desktop.engine.api import ApiError, is_local
 from desktop.engine.clock import Backoff
 from desktop.engine.session import Session
 from desktop.engine.status import Status
@@ -55,6 +55,7 @@ class Live:
         parts = urlsplit(relay_url)
         scheme = "wss" if parts.scheme == "https" else "ws"
         self._url = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/api/v1/live", "", ""))
+        self._is_local = is_local(relay_url)
         self._session = session
         self._sync = sync
         self._status = status
@@ -107,7 +108,7 @@ class Live:
                 close_timeout=2.0,
                 ping_interval=None,  # the relay's heartbeats and our own question do this
                 max_size=2**20,
-                proxy=True,
+                proxy=None if self._is_local else True,
             )
         except websockets.InvalidStatus as error:
             if error.response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

@@ -130,3 +130,10 @@ async def test_revocation_reaches_an_idle_desktop(world: World) -> None:
         world.relay.revoke()
         await until(lambda: client.told(SignInRequired)[-1].reason != "", 3.0)
         assert not world.files("cache.db*")
+
+
+async def test_relay_on_this_computer_needs_no_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    async with world.signed_in() as client:
+        await connected(world, client)
