@@ -17,9 +17,6 @@ from relay.outbound.decisions import MAY_COME_FROM, AttemptState
 from relay.outbound.pacing import PRIORITY_WAIT_SECONDS
 from shared.delivery import RANK, DeliveryStatus
 
-STATUS_LAG_SECONDS: Final = 5.0
-"""Webhooks that wait for longer than this are a backlog, in which a status of ours may hide."""
-
 _CLOCK: Final = "SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now"
 
 
@@ -292,10 +289,13 @@ class UnknownAttempt(NamedTuple):
 
 
 async def look_at_unknown(
-    work: TenantWork, attempt_id: UUID, *, now: datetime | None = None
+    work: TenantWork, attempt_id: UUID, *, status_lag: float, now: datetime | None = None
 ) -> UnknownAttempt | None:
-    """The facts about an attempt of unknown outcome, with its row locked; None if it is known by now."""
-    parameters = {"tenant_id": work.tenant_id, "id": attempt_id, "now": now}
+    """The facts about an attempt of unknown outcome, with its row locked; None if it is known by now.
+
+    `status_lag`: seconds after which a webhook that waits is a backlog.
+    """
+    parameters = {"tenant_id": work.tenant_id, "id": attempt_id, "lag": status_lag, "now": now}
     row = (await work.execute(_LOOK_AT_UNKNOWN, parameters)).one_or_none()
     return None if row is None else UnknownAttempt._make(row)
 
@@ -317,13 +317,13 @@ _LOOK_AT_UNKNOWN = text(f"""
                 AND other.id <> m.id
         ) AND NOT EXISTS (
             SELECT FROM webhook_raw r
-            WHERE r.state = 'new' AND r.received_at < clock.now - make_interval(secs => {STATUS_LAG_SECONDS})
+            WHERE r.state = 'new' AND r.received_at < clock.now - make_interval(secs => :lag)
         ) AND NOT EXISTS (
             SELECT FROM webhook_raw r WHERE r.state = 'parked' AND r.received_at >= a.started_at
         ) AND NOT EXISTS (
             SELECT FROM webhook_item i
             WHERE i.tenant_id = a.tenant_id AND i.state = 'new'
-                AND i.created_at < clock.now - make_interval(secs => {STATUS_LAG_SECONDS})
+                AND i.created_at < clock.now - make_interval(secs => :lag)
         ) AND NOT EXISTS (
             SELECT FROM webhook_item i
             WHERE i.tenant_id = a.tenant_id AND i.number_id = m.number_id AND i.state = 'parked'

@@ -52,13 +52,15 @@ class SendTimes:
     """The longest a request may take, from its first wait to the last byte of the answer."""
     quiet: float = 120.0
     """How long after its start an unknown attempt is left to be named by a status."""
+    status_lag: float = 5.0
+    """Webhooks that wait for longer than this are a backlog, in which a status of ours may hide."""
     max_age: float = 24 * 3600.0
     """A message that could not be sent for this long fails."""
     reconcile_every: float = 5.0
 
     def __post_init__(self) -> None:
-        if not self.request < self.lease < self.quiet:
-            raise ValueError("a request must end within the lease, and the lease within the quiet time")
+        if not (self.request < self.lease < self.quiet and self.status_lag < self.quiet):
+            raise ValueError("a request ends within the lease; the lease and the lag within the quiet time")
 
 
 DEFAULT_TIMES: Final = SendTimes()
@@ -97,7 +99,7 @@ class Decision:
     pair_backoff: int | None = None
 
 
-STRIKES_TO_PAUSE: Final = 3
+STRIKES_TO_PAUSE: Final = 5
 SLOW_REST_SECONDS: Final = 2.0
 PAUSE_FIRST_SECONDS: Final = 5.0
 STOP_FIRST_SECONDS: Final = 60.0

@@ -43,8 +43,12 @@ class Reconciler:
         async with self._database.system() as work:
             entries = await attempt_queries.overdue(work, BATCH)
         for entry in entries:
-            async with self._database.system_for(entry.tenant_id) as tenant_work:
-                verdict = await service.look_into(tenant_work, entry, self._times)
+            try:
+                async with self._database.system_for(entry.tenant_id) as tenant_work:
+                    verdict = await service.look_into(tenant_work, entry, self._times)
+            except Exception:  # it stays overdue; the others must not wait for it
+                log.exception("overdue attempt not dealt with", attempt_id=entry.attempt_id)
+                continue
             if verdict is Verdict.RESEND:
                 _resent.inc()
             elif verdict is Verdict.GIVE_UP:

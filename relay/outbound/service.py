@@ -413,7 +413,9 @@ async def look_into(
     if entry.state is AttemptState.CLAIMED:
         await _doubt(work, entry.attempt_id, times, reason="the sender ended before it knew", now=now)
         return None
-    facts = await attempt_queries.look_at_unknown(work, entry.attempt_id, now=now)
+    facts = await attempt_queries.look_at_unknown(
+        work, entry.attempt_id, status_lag=times.status_lag, now=now
+    )
     if facts is None:
         return None
     verdict = decide_unknown(

@@ -103,6 +103,11 @@ class House:
         async with self.database.system_for(self.tenant_id) as work:
             return (await work.execute(text(statement), parameters)).one()
 
+    async def all(self, statement: str, **parameters: Any) -> Sequence[Any]:
+        """The rows of a query in this tenant."""
+        async with self.database.system_for(self.tenant_id) as work:
+            return (await work.execute(text(statement), parameters)).all()
+
     async def message(self, message_id: UUID) -> Any:
         return await self.one("SELECT * FROM message WHERE id = :id", id=message_id)
 

@@ -26,7 +26,7 @@ from tests.conftest import TenantFixture
 from tests.relay.outbound.fake_meta import Answer, FakeMeta, fake_meta, refusal
 from tests.relay.outbound.house import House
 
-QUICK = SendTimes(lease=0.6, request=0.3, quiet=1.0, reconcile_every=0.05)
+QUICK = SendTimes(lease=0.6, request=0.3, quiet=1.0, status_lag=0.5, reconcile_every=0.05)
 
 
 @pytest.fixture
