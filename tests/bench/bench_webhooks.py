@@ -200,7 +200,13 @@ def webhooks(count: int) -> Iterator[bytes]:
 
 def load(port: int, bodies: Path, seconds: int) -> dict[str, float]:
     """One round of wrk; what tests/bench/load.lua reports."""
-    command = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={seconds}s", "--latency"]
+    command = [
+        "wrk",
+        "--threads=1",
+        "--timeout=10s",
+        f"--connections={CONNECTIONS}",
+        f"--duration={seconds}s",
+    ]
     command += [f"--script={HERE / 'load.lua'}", f"http://127.0.0.1:{port}", "--", str(bodies)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 30)
     result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
