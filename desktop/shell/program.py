@@ -5,6 +5,7 @@ import gc
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -98,6 +99,7 @@ class Program(QObject):
         self._garbage = QTimer(self, interval=_GARBAGE_MS)
         self._garbage.timeout.connect(self._collect_garbage)
         self._rounds = 0
+        self._first_picture_at = 0.0
 
     def run(self) -> int:
         _catch_everything(self._loop, self._report)
@@ -105,6 +107,7 @@ class Program(QObject):
         self.window.show()
         # The first picture, before the engine's imports compete for the processor.
         self._app.processEvents()
+        self._first_picture_at = time.time()
         QTimer.singleShot(0, self, self._after_first_picture)
         with self._loop:
             self._loop.run_forever()
@@ -124,7 +127,7 @@ class Program(QObject):
             self._automation = Automation(
                 self.window, self.inbox, self.timeline, self._options.screenshot_dir
             )
-            self._automation.start()
+            self._automation.start(self._first_picture_at)
         # Collections would stop the GUI at any moment, and on the engine's thread could destroy Qt objects
         # there: they happen here, when there is time.
         gc.disable()

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from PySide6.QtGui import QFont, QFontMetricsF
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QFont, QFontMetricsF, QStaticText
 
 from desktop.ui.ticks import tick_width
 from desktop.ui.type_scale import Role, chat_font, scale
@@ -29,7 +30,6 @@ class Metrics:
 
     line_gap: float
     meta_height: int
-    meta_ascent: float
     tick_height: int
     tick_width: int
     name_height: int
@@ -49,14 +49,19 @@ class Metrics:
     gap_between_groups: int
     divider_margin: int
 
-    _time_widths: dict[str, float] = field(default_factory=dict)
+    _times: dict[str, QStaticText] = field(default_factory=dict)
+
+    def time_text(self, text: str) -> QStaticText:
+        """A clock time laid out once; there are few different ones."""
+        made = self._times.get(text)
+        if made is None:
+            made = self._times[text] = QStaticText(text)
+            made.setTextFormat(Qt.TextFormat.PlainText)
+            made.prepare(font=self.meta)
+        return made
 
     def time_width(self, text: str) -> float:
-        """Width of a clock time; there are few different ones."""
-        width = self._time_widths.get(text)
-        if width is None:
-            width = self._time_widths[text] = QFontMetricsF(self.meta).horizontalAdvance(text)
-        return width
+        return self.time_text(text).size().width()
 
     def bubble_limit(self, width: int) -> int:
         """Widest bubble in a view of `width`."""
@@ -98,7 +103,6 @@ def make_metrics(zoom: float, *, mirrored: bool) -> Metrics:
         emoji=tuple(emoji),
         line_gap=px(2.5),
         meta_height=round(meta_metrics.height()),
-        meta_ascent=meta_metrics.ascent(),
         tick_height=tick_height,
         tick_width=tick_width(tick_height),
         name_height=round(QFontMetricsF(name).height()) + px(2),

@@ -1,24 +1,46 @@
 """Words for times, in the user's language and time zone (babel). Clocks are passed in, never read here."""
 
+import os
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from babel import Locale, UnknownLocaleError, default_locale
-from babel.dates import format_date, format_datetime, format_skeleton, format_time, format_timedelta
+from PySide6.QtCore import QLocale, QTime
+
+if TYPE_CHECKING:
+    from babel import Locale
 
 _DAYS_NAMED: Final = 7
 _FALLBACK: Final = "en_GB"
 
 
 @lru_cache(maxsize=1)
-def locale() -> Locale:
-    """The language for dates; where the system names none, English with a 24-hour clock."""
-    named = default_locale("LC_TIME") or _FALLBACK
+def language() -> str:
+    """The language of dates, as 'de_DE'; where the system names none, English with a 24-hour clock."""
+    for variable in ("LC_ALL", "LC_TIME", "LANG"):
+        named = os.environ.get(variable, "").split(".")[0]
+        if named and named not in {"C", "POSIX"}:
+            return named
+    system = QLocale.system().name()
+    return _FALLBACK if system == "C" else system
+
+
+@lru_cache(maxsize=1)
+def _locale() -> "Locale":
+    # Babel is imported when a date is first written, not while the program starts: lists of today's messages
+    # need only clocks.
+    from babel import Locale, UnknownLocaleError  # noqa: PLC0415
+
     try:
-        return Locale.parse(_FALLBACK if named.endswith("POSIX") else named)
+        return Locale.parse(language())
     except (UnknownLocaleError, ValueError):
         return Locale.parse(_FALLBACK)
+
+
+def forget_language() -> None:
+    """The system's language may have changed."""
+    for cached in (language, _locale, _clock, _past_day):
+        cached.cache_clear()
 
 
 def clock(moment: datetime) -> str:
@@ -29,7 +51,8 @@ def clock(moment: datetime) -> str:
 
 @lru_cache(maxsize=1440)
 def _clock(hour: int, minute: int) -> str:
-    return format_time(datetime(2000, 1, 1, hour, minute), "short", locale=locale()).replace("\u202f", " ")  # noqa: DTZ001 - a wall clock
+    written = QLocale(language()).toString(QTime(hour, minute), QLocale.FormatType.ShortFormat)
+    return written.replace("\u202f", " ")
 
 
 def list_time(moment: datetime, now: datetime) -> str:
@@ -45,11 +68,13 @@ def list_time(moment: datetime, now: datetime) -> str:
 def _past_day(day: date, today: date) -> str:
     if day == today - timedelta(days=1):
         return "Yesterday"
+    from babel.dates import format_date, format_skeleton  # noqa: PLC0415 - see _locale
+
     if (today - day).days < _DAYS_NAMED:
-        return format_skeleton("E", day, locale=locale())
+        return format_skeleton("E", day, locale=_locale())
     if day.year == today.year:
-        return format_skeleton("MMMd", day, locale=locale())
-    return format_date(day, "short", locale=locale())
+        return format_skeleton("MMMd", day, locale=_locale())
+    return format_date(day, "short", locale=_locale())
 
 
 def day_title(day: date, today: date) -> str:
@@ -58,16 +83,20 @@ def day_title(day: date, today: date) -> str:
         return "Today"
     if day == today - timedelta(days=1):
         return "Yesterday"
+    from babel.dates import format_date, format_skeleton  # noqa: PLC0415 - see _locale
+
     if 0 < (today - day).days < _DAYS_NAMED:
-        return format_date(day, "EEEE", locale=locale())
+        return format_date(day, "EEEE", locale=_locale())
     if day.year == today.year:
-        return format_skeleton("MMMMd", day, locale=locale())
-    return format_date(day, "long", locale=locale())
+        return format_skeleton("MMMMd", day, locale=_locale())
+    return format_date(day, "long", locale=_locale())
 
 
 def moment_words(moment: datetime) -> str:
     """Day and time in full, for tooltips, copies and screen readers."""
-    return format_datetime(moment.astimezone(), "medium", locale=locale())
+    from babel.dates import format_datetime  # noqa: PLC0415 - see _locale
+
+    return format_datetime(moment.astimezone(), "medium", locale=_locale())
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -75,7 +104,9 @@ def ago(moment: datetime, now: datetime) -> str:
     passed = min(moment - now, timedelta(0))
     if passed > timedelta(minutes=-1):
         return "just now"
-    return format_timedelta(passed, add_direction=True, locale=locale())
+    from babel.dates import format_timedelta  # noqa: PLC0415 - see _locale
+
+    return format_timedelta(passed, add_direction=True, locale=_locale())
 
 
 def time_left(left: timedelta) -> str:

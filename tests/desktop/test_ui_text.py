@@ -1,5 +1,7 @@
 """Words and letters: initials, direction, emoji, UTF-16, times."""
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -25,11 +27,15 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def in_utc_and_english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "UTC")
-    monkeypatch.setenv("LC_TIME", "en_GB.UTF-8")
-    __import__("time").tzset()
-    times.locale.cache_clear()
+def in_utc_and_english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        patch.setenv("LC_ALL", "en_GB.UTF-8")
+        time.tzset()
+        times.forget_language()
+        yield
+    time.tzset()
+    times.forget_language()
 
 
 @pytest.mark.parametrize(
@@ -167,3 +173,17 @@ def test_ago() -> None:
     assert times.ago(NOW - timedelta(seconds=20), NOW) == "just now"
     assert times.ago(NOW - timedelta(minutes=6), NOW) == "6 minutes ago"
     assert times.ago(NOW + timedelta(hours=1), NOW) == "just now"  # a clock that was set back
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [("en_US.UTF-8", "1:05 PM"), ("de_DE", "13:05"), ("C", None), ("xx_YY", None)],
+)
+def test_clocks_are_those_of_the_language(
+    monkeypatch: pytest.MonkeyPatch, language: str, expected: str | None
+) -> None:
+    monkeypatch.setenv("LC_ALL", language)
+    times.forget_language()
+    written = times.clock(NOW.replace(hour=13, minute=5))
+    assert written == expected if expected else "05" in written
+    assert times.day_title(date(2024, 3, 12), NOW.date())

@@ -56,9 +56,12 @@ class MessageElement(Element):
         "_has_meta_line",
         "_laid_for",
         "_me",
+        "_meta_rect",
         "_notice_box",
         "_on_right",
         "_path",
+        "_text_at",
+        "_text_width",
         "_time",
         "_tokens",
         "due",
@@ -88,6 +91,9 @@ class MessageElement(Element):
         self._body = self._make_body(scene.metrics)
         self._bubble = QRectF()
         self._path: QPainterPath | None = None
+        self._text_at = QPointF()
+        self._text_width = 0
+        self._meta_rect = QRectF()
         self._on_right = False
         self._has_meta_line = False
         self._laid_for: tuple[int, Metrics] | None = None
@@ -146,6 +152,12 @@ class MessageElement(Element):
         bubble = QRectF(x, top, bubble_width, bubble_height)
         self._bubble = bubble
         self._path = None
+        text_x = x + metrics.pad_x + (0 if metrics.mirrored else indent)
+        self._text_at = QPointF(text_x, top + self._body_top(metrics))
+        self._text_width = bubble_width - 2 * metrics.pad_x - indent
+        meta_x = x + metrics.pad_x - 2 if metrics.mirrored else bubble.right() - metrics.pad_x + 3 - meta
+        meta_y = bubble.bottom() - metrics.pad_bottom + 2 - metrics.meta_height
+        self._meta_rect = QRectF(round(meta_x), round(meta_y), meta, metrics.meta_height)
         self.height = top + bubble_height
         if self._notice_box is not None:
             self.height += metrics.gap_in_group + self._notice_box.place(
@@ -169,26 +181,17 @@ class MessageElement(Element):
     def _body_top(self, metrics: Metrics) -> int:
         return metrics.pad_top + (metrics.name_height if self.placement.author else 0)
 
-    def _body_origin(self, metrics: Metrics) -> QPointF:
-        indent = 0 if metrics.mirrored else self._indent(metrics)
-        return self._bubble.topLeft() + QPointF(metrics.pad_x + indent, self._body_top(metrics))
-
-    def _body_width(self, metrics: Metrics) -> int:
-        return round(self._bubble.width()) - 2 * metrics.pad_x - self._indent(metrics)
-
     # --- painting ---------------------------------------------------------------------------------
 
     def paint(self, painter: QPainter, context: PaintContext, selected: tuple[int, int] | None) -> None:
         tokens, metrics = context.tokens, context.metrics
         path = self._outline(metrics)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(tokens.bubble_shadow)
-        painter.translate(0, 1)
-        painter.drawPath(path)
-        painter.translate(0, -1)
+        bubble = self._bubble
+        # A line of shade under the bubble: a whole shadow would paint each shape twice.
+        shade = QRectF(bubble.left() + metrics.radius, bubble.bottom(), bubble.width() - 2 * metrics.radius, 1)
+        painter.fillRect(shade, tokens.bubble_shadow)
+        painter.setPen(QPen(tokens.bubble_focus, 2) if self.key == context.focused_key else Qt.PenStyle.NoPen)
         painter.setBrush(tokens.bubble_out if self.is_outbound else tokens.bubble_in)
-        if self.key == context.focused_key:
-            painter.setPen(QPen(tokens.bubble_focus, 2))
         painter.drawPath(path)
         if self.placement.author:
             self._paint_author(painter, tokens, metrics)
@@ -231,8 +234,8 @@ class MessageElement(Element):
         painter.setPen(ink)
         self._body.draw(
             painter,
-            self._body_origin(context.metrics),
-            self._body_width(context.metrics),
+            self._text_at,
+            self._text_width,
             selected=selected,
             selection=(tokens.bubble_selection, ink),
             code_ground=tokens.bubble_code,
@@ -243,10 +246,10 @@ class MessageElement(Element):
 
     def _paint_meta(self, painter: QPainter, tokens: Tokens, metrics: Metrics) -> None:
         ink = tokens.bubble_out_meta if self.is_outbound else tokens.bubble_in_meta
-        rect = self._meta_rect(metrics)
+        rect = self._meta_rect
         painter.setFont(metrics.meta)
         painter.setPen(ink)
-        painter.drawText(QPointF(rect.left(), rect.top() + metrics.meta_ascent), self._time)
+        painter.drawStaticText(rect.topLeft(), metrics.time_text(self._time))
         tick = tick_of_row(self.row)
         if tick is not Tick.NONE:
             at = QPointF(
@@ -255,14 +258,6 @@ class MessageElement(Element):
             )
             paint_tick(painter, tick, at, metrics.tick_height, tokens=tokens, ink=tokens.tick)
 
-    def _meta_rect(self, metrics: Metrics) -> QRectF:
-        width = self._meta_width(metrics)
-        left = self._bubble.left() + metrics.pad_x - 2
-        right = self._bubble.right() - metrics.pad_x + 3 - width
-        x = left if metrics.mirrored else right
-        bottom = self._bubble.bottom() - metrics.pad_bottom + 2
-        return QRectF(round(x), round(bottom - metrics.meta_height), width, metrics.meta_height)
-
     # --- hits and text ----------------------------------------------------------------------------
 
     def hit(self, point: QPointF, metrics: Metrics) -> Hit:
@@ -270,12 +265,12 @@ class MessageElement(Element):
             action = self._notice_box.action_at(point)
             if action is not None:
                 return Hit(Target.ACTION, self._body.length, action=action)
-        inside = point - self._body_origin(metrics)
-        width = self._body_width(metrics)
+        inside = point - self._text_at
+        width = self._text_width
         position = self._body.position_at(inside, width)
         if not self._bubble.contains(point):
             return Hit(Target.NOTHING, position)
-        if self._meta_rect(metrics).contains(point):
+        if self._meta_rect.contains(point):
             return Hit(Target.META, position)
         link = self._body.link_at(inside, width)
         if link:

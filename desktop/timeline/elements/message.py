@@ -50,7 +50,7 @@ class UnknownElement(MessageElement):
         bubble = self.bubble_rect()
         x = bubble.right() - metrics.pad_x - size if metrics.mirrored else bubble.left() + metrics.pad_x
         colour = tokens.bubble_out_meta if self.is_outbound else tokens.bubble_in_meta
-        icon.paint(painter, "question", colour, QRectF(x, self._body_origin(metrics).y(), size, size))
+        icon.paint(painter, "question", colour, QRectF(x, self._text_at.y(), size, size))
 
 
 def make_message(row: MessageRow, placement: Placement, scene: Scene) -> MessageElement:
