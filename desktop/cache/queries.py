@@ -30,6 +30,7 @@ from desktop.cache.schema import conversation, draft, history, inbox_count, mess
 from desktop.cache.store import Cache
 from shared.content import summary
 from shared.delivery import DeliveryStatus
+from shared.phones import display
 from shared.wire.inbox import Conversation, Message
 
 INBOX_PAGE = 60
@@ -149,6 +150,7 @@ async def conversation_rows(connection: AsyncConnection, ids: Iterable[UUID]) ->
     of_row = outbox.c.conversation_id == conversation.c.id
     unsent = select(func.count()).where(of_row).scalar_subquery()
     wedged = select(func.count()).where(of_row, outbox.c.state == OutboxState.WEDGED).scalar_subquery()
+    newest = select(outbox.c.doc).where(of_row).order_by(outbox.c.seq.desc()).limit(1).scalar_subquery()
     wanted = (
         select(
             conversation.c.doc,
@@ -157,6 +159,7 @@ async def conversation_rows(connection: AsyncConnection, ids: Iterable[UUID]) ->
             func.coalesce(draft.c.text, "").label("draft"),
             unsent.label("unsent"),
             wedged.label("wedged"),
+            newest.label("newest_unsent"),
         )
         .outerjoin(draft, draft.c.conversation_id == conversation.c.id)
         .where(conversation.c.id.in_(list(ids)))
@@ -172,7 +175,7 @@ def _conversation_row(row: AnyRow) -> ConversationRow:
         number_id=document.number_id,
         contact_id=document.contact.id,
         name=document.contact.name,
-        phone=document.contact.phone,
+        phone=document.contact.phone and display(document.contact.phone),
         username=document.contact.username,
         position=InboxPosition(row.activity_at, document.id),
         activity_at=moment(row.activity_at),
@@ -183,6 +186,7 @@ def _conversation_row(row: AnyRow) -> ConversationRow:
         draft=row.draft,
         unsent=row.unsent,
         wedged=row.wedged,
+        unsent_summary=summary(_decode_message(row.newest_unsent).content) if row.newest_unsent else "",
     )
 
 

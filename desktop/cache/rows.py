@@ -34,7 +34,7 @@ class ConversationRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `unread_count` already counts a local "read" that the relay does not know yet. `draft` is the text left
     in the composer, `unsent` the number of messages waiting in the outbox, `wedged` how many of them need
-    the agent.
+    the agent, `unsent_summary` one line of the newest. `phone` is written as people read it.
     """
 
     id: UUID
@@ -52,6 +52,14 @@ class ConversationRow(msgspec.Struct, frozen=True, kw_only=True):
     draft: str = ""
     unsent: int = 0
     wedged: int = 0
+    unsent_summary: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One line of the newest message, sent or not; empty if there is none."""
+        if self.unsent_summary:
+            return self.unsent_summary
+        return self.last_message.summary if self.last_message else ""
 
     @property
     def title(self) -> str:

@@ -161,7 +161,7 @@ class _Row:
             rest = rect.adjusted(width, 0, 0, 0)
             self._write(rest, " ".join(row.draft.split()), used, tokens.text_secondary)
             return
-        words = row.last_message.summary if row.last_message else "No messages yet"
+        words = row.summary or "No messages yet"
         self._write(rect, words, used, tokens.text_primary if row.unread_count else tokens.text_secondary)
 
     def _paint_badge(self, rect: QRectF) -> float:

@@ -1,6 +1,7 @@
 """Where the inbox's rows come from: the cache, and the engine's events."""
 
 import logging
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -8,8 +9,16 @@ from PySide6.QtCore import QObject, QTimer
 
 from desktop.bridge.bridge import Bridge
 from desktop.bridge.tasks import spawn
-from desktop.cache.rows import ConversationRow, InboxQuery
-from desktop.engine.events import ConnectionChanged, ConversationsChanged, Event, InboxReset, SignedIn
+from desktop.cache.rows import ConversationRow, InboxCounts, InboxQuery
+from desktop.engine.events import (
+    ConnectionChanged,
+    ConversationsChanged,
+    Event,
+    InboxReset,
+    Phase,
+    SignedIn,
+    SignInRequired,
+)
 from desktop.errors import UserFacing
 from desktop.inbox.feed import InboxFeed, ListState
 
@@ -29,8 +38,9 @@ class InboxModel(InboxFeed):
         self._bridge = bridge
         self._generation = 0
         self._extending = False
-        self._syncing = False
+        self._connection = ConnectionChanged(phase=Phase.CONNECTING, since=datetime.now(UTC), syncing=True)
         self._readable = False
+        self._read_once = False
         self.open_id: UUID | None = None
         """The conversation on screen: it stays listed under "Unread" after it was read."""
         self._count_pause = QTimer(self, singleShot=True, interval=_COUNT_PAUSE_MS)
@@ -49,6 +59,7 @@ class InboxModel(InboxFeed):
             spawn(self._extend(self._generation), name="read more of the inbox", owner=self)
 
     def read_again(self) -> None:
+        self._read_once = False
         self._set_state(ListState.LOADING)
         self._read(FIRST_PAGE)
 
@@ -70,6 +81,7 @@ class InboxModel(InboxFeed):
                 self._set_state(ListState.FAILED)
             return
         if generation == self._generation:
+            self._read_once = True
             self.rows.replace(page.rows, complete=page.next_after is None)
             self._show_state()
 
@@ -100,13 +112,24 @@ class InboxModel(InboxFeed):
                 case SignedIn():
                     self._readable = True
                     self.read_again()
+                case SignInRequired():
+                    self._forget()
                 case InboxReset():
                     self._read(min(REREAD_MAX, max(FIRST_PAGE, self.rows.rowCount())))
                 case ConversationsChanged(rows=rows, removed=removed):
                     self._merge(rows, removed)
-                case ConnectionChanged(syncing=syncing):
-                    self._syncing = syncing
+                case ConnectionChanged():
+                    self._connection = event
                     self._show_state()
+
+    def _forget(self) -> None:
+        """Nobody is signed in: nothing of the old account stays on screen."""
+        self._readable = False
+        self._generation += 1
+        self.rows.replace([], complete=False)
+        self._set_state(ListState.LOADING)
+        self.counts = InboxCounts(0, 0)
+        self.counts_changed.emit()
 
     def _merge(self, rows: tuple[ConversationRow, ...], removed: tuple[UUID, ...]) -> None:
         matching = tuple(row for row in rows if self._matches(row))
@@ -125,7 +148,7 @@ class InboxModel(InboxFeed):
         )
 
     def _show_state(self) -> None:
-        if not self._readable or (self.state is ListState.LOADING and self._generation == 0):
+        if not self._readable or not self._read_once:
             return
         if self.rows.rowCount():
             self._set_state(ListState.READY)
@@ -133,8 +156,13 @@ class InboxModel(InboxFeed):
             self._set_state(ListState.NOTHING_MATCHES)
         elif self.query.unread_only:
             self._set_state(ListState.ALL_READ)
+        elif self._connection.last_sync_at is None and self._connection.phase is Phase.OFFLINE:
+            self.failure = "It was never loaded yet, and the relay cannot be reached."
+            self._set_state(ListState.FAILED)
+        elif self._connection.last_sync_at is None or self._connection.syncing:
+            self._set_state(ListState.LOADING)
         else:
-            self._set_state(ListState.LOADING if self._syncing else ListState.EMPTY)
+            self._set_state(ListState.EMPTY)
 
     def _set_state(self, state: ListState) -> None:
         if state is not self.state:

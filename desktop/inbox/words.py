@@ -44,9 +44,10 @@ def row_words(row: ConversationRow, now: datetime) -> str:
         parts.append(f"{row.unread_count} unread")
     if row.draft:
         parts.append(f"draft: {row.draft}")
-    elif row.last_message is not None:
-        who = "you: " if row.last_message.direction is Direction.OUTBOUND else ""
-        parts.append(f"{who}{row.last_message.summary}")
+    elif row.summary:
+        last = row.last_message
+        ours = row.unsent_summary or (last is not None and last.direction is Direction.OUTBOUND)
+        parts.append(f"{'you: ' if ours else ''}{row.summary}")
     sign = tick(row)
     if sign is not Tick.NONE:
         parts.append(sign.value)

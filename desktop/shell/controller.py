@@ -64,6 +64,7 @@ class Controller(QObject):
         timeline: TimelineModel,
         *,
         relay_url: str = "",
+        email: str = "",
         unattended: Unattended | None = None,
     ) -> None:
         super().__init__(window)
@@ -72,6 +73,7 @@ class Controller(QObject):
         self._inbox = inbox
         self._timeline = timeline
         self._relay_url = relay_url
+        self._email = email
         self._unattended = unattended
         self._me: UUID | None = None
         self._saving: set[asyncio.Task[None]] = set()
@@ -134,7 +136,7 @@ class Controller(QObject):
         view = self._window.sign_in
         view.prefill(
             event.relay_url or self._relay_url,
-            event.email,
+            event.email or self._email,
             can_remember=event.can_remember,
             why_not=event.why_not,
         )

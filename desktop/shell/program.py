@@ -94,12 +94,18 @@ class Program(QObject):
             self.inbox,
             self.timeline,
             relay_url=options.relay_url,
+            email=options.email,
             unattended=unattended,
         )
         self._garbage = QTimer(self, interval=_GARBAGE_MS)
         self._garbage.timeout.connect(self._collect_garbage)
         self._rounds = 0
         self._first_picture_at = 0.0
+
+        if not paths.current_account.exists():
+            # Nobody has signed in here: no need to wait for the engine to find out.
+            self.window.sign_in.prefill(options.relay_url, options.email, can_remember=True, why_not="")
+            self.window.show_sign_in()
 
     def run(self) -> int:
         _catch_everything(self._loop, self._report)
