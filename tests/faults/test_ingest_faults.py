@@ -18,7 +18,7 @@ from relay.meta.signature import HEADER, sign
 from tests.faults.installation import APP_SECRET, PHONE_NUMBER_ID, WABA_ID, Installation
 from tests.meta_webhooks import Object, contact, envelope, text
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 SEED = os.environ.get("SEED") or str(random.randrange(10**6))
 CUSTOMERS = 40
