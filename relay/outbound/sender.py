@@ -45,6 +45,9 @@ SETTLE_TRIES: Final = 8
 
 _sent = Counter("relay_send_attempts_total", "Attempts to send, by what came of them.", ["outcome"])
 _unknown = Counter("relay_send_unknown_total", "Attempts whose answer from Meta was lost.")
+_stopped = Counter(
+    "relay_send_stopped_total", "Answers that let nothing of a number through, by Meta's code.", ["code"]
+)
 _seconds = Histogram("relay_send_seconds", "Time from a request to Meta's answer.")
 
 
@@ -92,6 +95,8 @@ class Sender:
                     self._landed.clear()
                     await self._landed.wait()
                 elif claims.waiting:
+                    # Every settled message rings, but makes room no sooner than the pace does.
+                    await asyncio.sleep(PACE_SECONDS)
                     await self._doorbell.wait("send", pause)
                     pause = min(PACE_MAX_SECONDS, 2 * pause)
                 elif not claims.taken:
@@ -225,6 +230,7 @@ class Sender:
             self._unknown_codes.add(refused.code)
             log.error("Meta answered with a code that the error table lacks", **answer, **context)
         elif refused.meaning.kind in STOPS:
+            _stopped.labels(refused.code).inc()
             log.error("Meta lets nothing of this number through", **answer, **context)
         else:
             log.warning("Meta refused a message", **answer, **context)
