@@ -67,6 +67,10 @@ class Theme(QObject):
         dark = self._mode is Mode.DARK or (self._mode is Mode.SYSTEM and system_is_dark())
         self._tokens = DARK if dark else LIGHT
         QApplication.setPalette(palette(self._tokens))
+        app = QApplication.instance()
+        if isinstance(app, QApplication) and app.styleSheet():
+            # The style keeps the colours it has resolved for each widget; set anew, it resolves them again.
+            app.setStyleSheet(app.styleSheet())
         self.changed.emit()
 
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLineEdit
 
 from desktop.ui.theme import Mode, mixed, palette, theme
 from desktop.ui.tokens import DARK, LIGHT, READABLE, VISIBLE, Tokens, contrast
@@ -91,3 +91,19 @@ def test_disabled_text_differs(ui: QApplication) -> None:
 def test_mixing_reaches_both_ends() -> None:
     assert mixed(QColor("#000000"), QColor("#ffffff"), 0) == QColor("#000000")
     assert mixed(QColor("#000000"), QColor("#ffffff"), 1).name() == "#ffffff"
+
+
+def test_what_is_on_screen_changes_its_colours_too(ui: QApplication) -> None:
+    """Also what the style sheet paints: the style keeps the colours it has resolved for a widget."""
+    field = QLineEdit()
+    field.setFixedSize(200, 40)
+    field.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    field.show()
+    light = field.grab().toImage().pixelColor(100, 6)
+    theme().set_mode(Mode.DARK)
+    ui.processEvents()
+    dark = field.grab().toImage().pixelColor(100, 6)
+    theme().set_mode(Mode.LIGHT)
+    ui.processEvents()
+    assert dark.lightness() < 100 < light.lightness()
+    assert field.grab().toImage().pixelColor(100, 6) == light
