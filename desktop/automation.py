@@ -15,8 +15,8 @@ A command is an object with `do` and, if an answer is to be matched, `id`. Answe
     {"id": 10, "do": "state"}
     {"id": 11, "do": "quit"}
 
-Without being asked it reports the first picture of the window and of the inbox with rows in it, and each bubble
-when it was first painted, and again when its tick has changed:
+Without being asked it reports the first picture of the window and of the inbox with rows in it, and each
+bubble when it was first painted, and again when its tick has changed:
 
     {"event": "window", "at": 1767000000.123}
     {"event": "inbox", "at": 1767000000.456}

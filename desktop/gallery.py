@@ -20,6 +20,7 @@ from typing import Final
 from uuid import UUID
 
 from PySide6.QtCore import QSize, Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from desktop.cache.rows import (
@@ -40,9 +41,10 @@ from desktop.shell.banner import OfflineBanner
 from desktop.shell.shortcuts import ShortcutSheet
 from desktop.shell.window import MainWindow
 from desktop.signin.view import SignInView
-from desktop.timeline.elements.bubble import Speakers
+from desktop.timeline.elements.bubble import MessageElement, Speakers
 from desktop.timeline.feed import TimelineFeed
 from desktop.timeline.hit import Action
+from desktop.timeline.selection import Place
 from desktop.timeline.window import EXTEND_ROWS, OPEN_ROWS
 from desktop.ui.theme import Mode, theme
 from shared.content import Content, TextContent, UnknownContent
@@ -509,6 +511,31 @@ def _closed_window(now: datetime) -> QWidget:
     return make_window(now, messages=story(UUID(int=0xCA), now)[:5], chosen=9)
 
 
+def _reading_back(now: datetime) -> QWidget:
+    """Far up in a long conversation while new messages come in; a selection, and the menu of the keyboard."""
+    rows = long_history(UUID(int=0xC1), now, 400)
+    timeline = ListTimeline()
+    window = MainWindow(ListInbox(people(now)), timeline)
+    timeline.show(rows[:-3], "Sara Lindqvist")
+    window.show_conversation(
+        people(now)[0], "A first line,\nand a second one that is longer\n\nand a last one."
+    )
+    window.resize(1180, 780)
+    window.show()
+    view = window.chat.view
+    view.verticalScrollBar().setValue(view.verticalScrollBar().maximum() - 2_000)
+    view.verticalScrollBar().setValue(view.verticalScrollBar().value() - 40)
+    timeline.arrive(*rows[-3:])
+    visible = [view.stack.elements[index] for index in view.visible_indices()]
+    messages = [each for each in visible if isinstance(each, MessageElement)]
+    first, last = messages[2], messages[4]
+    view.selection.select(Place(first.key, 4), Place(last.key, last.text_length() // 2))
+    view.focus_message(messages[6].row.key)
+    view.setFocus()
+    QTest.qWait(600)  # the chip fades in
+    return window
+
+
 SCREENS: Final[dict[str, Screen]] = {
     "inbox": Screen(lambda now: make_window(now, messages=story(UUID(int=0xC1), now)), "The main window"),
     "unread": Screen(lambda now: make_window(now, messages=story(UUID(int=0xC2), now), chosen=1, unread=3), "Opened with unread messages"),
@@ -518,6 +545,7 @@ SCREENS: Final[dict[str, Screen]] = {
     "offline": Screen(_offline, "The relay cannot be reached"),
     "closed-window": Screen(_closed_window, "The 24 hours are over"),
     "long": Screen(lambda now: make_window(now, messages=long_history(UUID(int=0xC1), now, 1000)), "A thousand messages"),
+    "reading-back": Screen(_reading_back, "Far up, with a selection, while messages arrive"),
     "narrow": Screen(lambda now: make_window(now, messages=story(UUID(int=0xC1), now)), "The smallest window", (720, 520)),
     "wide": Screen(lambda now: make_window(now, messages=story(UUID(int=0xC1), now)), "A wide screen", (1900, 900)),
     "loading": Screen(lambda now: make_window(now, [], ListState.LOADING), "First start"),

@@ -102,9 +102,13 @@ class SignInView(Panel):
     # --- what the owner does ----------------------------------------------------------------------
 
     def prefill(self, relay_url: str, email: str, *, can_remember: bool, why_not: str) -> None:
-        """What is known from the last time. Focus goes to the first empty field."""
-        self.relay.setText(relay_url)
-        self.email.setText(email)
+        """What is known from the last time; what was already typed stays.
+
+        Focus goes to the first empty field.
+        """
+        for field, known in ((self.relay, relay_url), (self.email, email)):
+            if not field.text():
+                field.setText(known)
         self.remember.setEnabled(can_remember)
         self.remember.setChecked(can_remember)
         self._why_not.setText(why_not)

@@ -191,7 +191,7 @@ class MessageView(QAbstractScrollArea):
             return None, NOTHING
         element = self.stack.elements[index]
         inside = QPointF(point.x(), point.y() - self.content_top() - self.stack.tops[index])
-        return element, element.hit(inside, self._metrics)
+        return element, element.hit(inside)
 
     # --- changes ----------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
-"""The desktop with 100,000 cached conversations: from the start of the process to the painted inbox, its memory,
-and opening a chat of 100,000 messages from the encrypted cache.
+"""The desktop with 100,000 cached conversations: its start until the inbox is painted, and its memory.
+
+And opening a chat of 100,000 messages from the encrypted cache.
 
 The program is the real one, offscreen, with a real cache file and no relay to reach. The floor it is held
 against in the same run is a Python process that imports Qt and paints one empty window.
@@ -55,7 +56,7 @@ window = Window(); window.resize(1180, 780); window.show(); app.processEvents()
 class FileKeyring(KeyringBackend):
     """A keyring for this measurement: a JSON file."""
 
-    priority = 5  # type: ignore[assignment] # the library computes it in a property
+    priority = 5
 
     def get_password(self, service: str, username: str) -> str | None:
         return self._read().get(username)
@@ -132,7 +133,7 @@ async def fill(folder: Path) -> None:
         await writes.put_history_page(connection, first, [oldest], None)
         await writes.finish_resync(connection)
     await cache.close()
-    keyring = FileKeyring()
+    keyring = FileKeyring()  # type: ignore[no-untyped-call]  # the library's own constructor
     keyring.set_password("", f"{ME.user.id}/cache-key", key.hex())
     keyring.set_password("", f"{ME.user.id}/refresh-token", "of no use here")
     account.write(
@@ -255,7 +256,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     # Under its own name, so that the keyring's class is the same one here and in the program.
-    sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
-    from bench_desktop_start import main as run
+    from tests.bench.bench_desktop_start import main as run
 
     sys.exit(run())

@@ -15,11 +15,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+import msgspec
 import psutil
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QImage, QPainter, QTextLayout, QTextOption
@@ -58,10 +60,13 @@ def main() -> int:
         unit = "MB" if what == "memory" else "ms"
         peer = report["list view"].get(what)
         wanted = f"≤ {WANTED_MS[what]:.0f} ms" if what in WANTED_MS else ""
-        compared = (f"{peer:.1f} {unit}", f"{peer / max(figure, 0.01):.1f} ×") if peer is not None else ("–", "–")
+        compared = ("–", "–")
+        if peer is not None:
+            compared = (f"{peer:.1f} {unit}", f"{peer / max(figure, 0.01):.1f} ×")
         sys.stdout.write(f"| {what} | {figure:.1f} {unit} | {wanted} | {compared[0]} | {compared[1]} |\n")
     missed = [what for what, limit in WANTED_MS.items() if report["ours"][what] > limit]
-    sys.stdout.write(f"\n{'Missed: ' + ', '.join(missed) + '.' if missed else 'All wanted figures are met.'}\n")
+    verdict = f"Missed: {', '.join(missed)}." if missed else "All wanted figures are met."
+    sys.stdout.write(f"\n{verdict}\n")
     return 0
 
 
@@ -77,7 +82,7 @@ def start() -> tuple[QApplication, list[MessageRow], float]:
     app = QApplication([])
     theme().install(app, Mode.LIGHT)
     rows = long_history(UUID(int=1), datetime.now(UTC), MESSAGES)
-    # As the program does, see desktop/shell/program.py.
+    # As the program does, see desktop/program.py.
     gc.disable()
     gc.collect()
     gc.freeze()
@@ -117,7 +122,7 @@ def ours() -> Figures:
     bar = view.verticalScrollBar()
     again = []
     for _ in range(ROUNDS):
-        view._composer.cache.clear()  # noqa: SLF001 - as if it had never been open
+        view._composer.cache.clear()  # as if it had never been open
         again.append(milliseconds(open_chat))
 
     def page_back() -> None:
@@ -136,12 +141,17 @@ def ours() -> Figures:
     def append(number: int) -> None:
         key = UUID(int=9_000_000 + number)
         position = type(template.position)(False, template.position.at + number, key)
-        feed.arrive(type(template)(**{**_fields(template), "key": key, "id": key, "position": position}))
+        feed.arrive(msgspec.structs.replace(template, key=key, id=key, position=position))
         view.grab()
 
     feed.all = rows[-200:]
-    appended = [milliseconds(lambda n=n: append(n)) for n in range(1, 40)]  # type: ignore[misc] # bound at once
-    widths = [milliseconds(lambda w=w: (view.resize(w, SIZE[1]), view.grab())) for w in (700, 900, 640, 900)]  # type: ignore[misc] # bound at once
+    appended = [milliseconds(partial(append, number)) for number in range(1, 40)]
+
+    def widen(width: int) -> None:
+        view.resize(width, SIZE[1])
+        view.grab()
+
+    widths = [milliseconds(partial(widen, width)) for width in (700, 900, 640, 900)]
     return {
         "first open": opened,
         "open": statistics.median(again),
@@ -155,10 +165,6 @@ def ours() -> Figures:
     }
 
 
-def _fields(row: MessageRow) -> dict[str, object]:
-    return {name: getattr(row, name) for name in row.__struct_fields__}
-
-
 # --- Qt's own list view ---------------------------------------------------------------------------
 
 
@@ -167,10 +173,15 @@ class _Rows(QAbstractListModel):
         super().__init__()
         self.texts = texts
 
-    def rowCount(self, parent: QModelIndex | QPersistentModelIndex = QModelIndex()) -> int:  # noqa: ARG002, B008 - Qt's signature
+    def rowCount(  # noqa: N802 - Qt's name
+        self,
+        parent: QModelIndex | QPersistentModelIndex = QModelIndex(),  # noqa: B008 - Qt's signature
+    ) -> int:
         return len(self.texts)
 
-    def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(
+        self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> object:
         return self.texts[index.row()] if role == Qt.ItemDataRole.DisplayRole else None
 
 
@@ -194,8 +205,10 @@ class _Delegate(QStyledItemDelegate):
         layout.endLayout()
         return layout, used, height
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
-        text, width = index.data(), option.widget.width()  # type: ignore[attr-defined] # the stubs lack it
+    def sizeHint(  # noqa: N802 - Qt's name
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> QSize:
+        text, width = index.data(), option.widget.width()
         size = self._sizes.get((text, width))
         if size is None:
             _, used, height = self._lay_out(text, min(538, round(width * 0.7)))
@@ -205,8 +218,8 @@ class _Delegate(QStyledItemDelegate):
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
-        rect = QRectF(option.rect)  # type: ignore[attr-defined] # the stubs lack it
-        width = option.widget.width()  # type: ignore[attr-defined] # the stubs lack it
+        rect = QRectF(option.rect)
+        width = option.widget.width()
         layout, used, height = self._lay_out(index.data(), min(538, round(width * 0.7)))
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)

@@ -20,13 +20,23 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from bench_painted import CONVERSATIONS, EMAIL, PASSWORD, RATE, SECONDS, SECRET, add_tenant, load, post
 from websockets.asyncio.client import ClientConnection, connect
 
 from relay.demo_programs import Program
 from shared.content import TextContent
 from shared.wire.auth import TokenPair
 from shared.wire.sync import Changes, Head, MessageChange, ServerFrame, Snapshot
+from tests.bench.bench_painted import (
+    CONVERSATIONS,
+    EMAIL,
+    PASSWORD,
+    RATE,
+    SECONDS,
+    SECRET,
+    add_tenant,
+    load,
+    post,
+)
 
 RESULTS = Path(__file__).resolve().parent.parent.parent / ".cache" / "bench" / "latency_relay.json"
 

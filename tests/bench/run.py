@@ -34,7 +34,11 @@ def main() -> int:
     for name in arguments.names or programs:
         started = time.monotonic()
         done = subprocess.run(
-            [sys.executable, str(programs[name])], check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", f"tests.bench.{programs[name].stem}"],
+            check=False,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         if done.returncode == 0:
             sections.append(done.stdout.strip())

@@ -28,7 +28,7 @@ class Element:
         """`selected`: the selected part of the text, in UTF-16 units."""
         raise NotImplementedError
 
-    def hit(self, point: QPointF, metrics: Metrics) -> Hit:  # noqa: ARG002 - the default for rows without targets
+    def hit(self, point: QPointF) -> Hit:  # noqa: ARG002 - the default for rows without targets
         return NOTHING
 
     def text_length(self) -> int:

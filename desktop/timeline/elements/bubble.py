@@ -188,7 +188,8 @@ class MessageElement(Element):
         path = self._outline(metrics)
         bubble = self._bubble
         # A line of shade under the bubble: a whole shadow would paint each shape twice.
-        shade = QRectF(bubble.left() + metrics.radius, bubble.bottom(), bubble.width() - 2 * metrics.radius, 1)
+        width = bubble.width() - 2 * metrics.radius
+        shade = QRectF(bubble.left() + metrics.radius, bubble.bottom(), width, 1)
         painter.fillRect(shade, tokens.bubble_shadow)
         painter.setPen(QPen(tokens.bubble_focus, 2) if self.key == context.focused_key else Qt.PenStyle.NoPen)
         painter.setBrush(tokens.bubble_out if self.is_outbound else tokens.bubble_in)
@@ -260,7 +261,7 @@ class MessageElement(Element):
 
     # --- hits and text ----------------------------------------------------------------------------
 
-    def hit(self, point: QPointF, metrics: Metrics) -> Hit:
+    def hit(self, point: QPointF) -> Hit:
         if self._notice_box is not None:
             action = self._notice_box.action_at(point)
             if action is not None:

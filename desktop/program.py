@@ -37,8 +37,8 @@ from desktop.ui.icon import application_icon
 from desktop.ui.theme import Mode, theme
 
 if TYPE_CHECKING:
-    from desktop.app import Options
     from desktop.engine.engine import Engine
+    from desktop.options import Options
 
 log = logging.getLogger("desktop")
 
