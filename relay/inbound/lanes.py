@@ -33,6 +33,8 @@ ITEMS_MAX_ONE_BY_ONE: Final = 50
 WINDOW: Final = 2_000
 """How many of a tenant's oldest items are looked at for lanes."""
 TRIES_MAX: Final = 5
+BACKOFF_SECONDS: Final = 1.0
+"""Before the second try; doubled before each further one."""
 
 _applied = Counter("webhook_items_applied_total", "Items applied.")
 _failed = Counter("webhook_items_failed_total", "Tries of items that failed.", ["outcome"])
@@ -139,7 +141,7 @@ async def _park(work: TenantWork, item: Item, error: Exception) -> None:
 async def _put_off(work: TenantWork, item: Item, error: Exception) -> None:
     _failed.labels("put_off").inc()
     log.warning("item put off", item_id=item.id, kind=item.kind, tries=item.attempts + 1, exc_info=error)
-    await queries.put_off_item(work, item.id, _words(error), seconds=2.0**item.attempts)
+    await queries.put_off_item(work, item.id, _words(error), seconds=BACKOFF_SECONDS * 2**item.attempts)
 
 
 def _words(error: Exception) -> str:
