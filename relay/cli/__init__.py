@@ -18,6 +18,7 @@ USAGE: Final = 2
 COMMANDS: Final[Mapping[str, str]] = {
     "all": "relay.cli.all:all_",
     "demo": "relay.demo:demo",
+    "feed": "relay.cli.feed:feed",
     "keys": "relay.cli.keys:keys",
     "migrate": "relay.cli.migrate:migrate",
     "number": "relay.cli.numbers:number",

@@ -124,9 +124,10 @@ class LiveSocket:
 
     def offer(self, head: FeedHead) -> None:
         """Take the newest head, in place of one that was not sent yet."""
-        self._head = head
-        self._head_due = True
-        self._wake.set()
+        if head != self._head:
+            self._head = head
+            self._head_due = True
+            self._wake.set()
 
     def offer_first(self, head: FeedHead) -> None:
         """Take the head read at the start, unless a newer one was rung meanwhile."""

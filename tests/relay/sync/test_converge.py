@@ -7,7 +7,7 @@ import time
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -186,6 +186,8 @@ class Life(RuleBasedStateMachine):
             if hasattr(self, "_client"):
                 self.the_client_catches_up()
                 self._run(self._database.close())
+                # The next life's sender must not find what this one left in line.
+                self._superuser.execute("DELETE FROM send_queue WHERE tenant_id = %s", [self._desk.tenant.id])
         finally:
             self._superuser.close()
             self._runner.close()
@@ -201,6 +203,8 @@ def test_a_client_converges_through_drops_repeats_compaction_new_epochs_and_rest
             max_examples=15,
             stateful_step_count=25,
             deadline=None,
+            # Without shrinking, which takes minutes here; the steps of a failure are few enough to read.
+            phases=[Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
@@ -257,7 +261,7 @@ async def test_a_bad_doorbell_costs_time_and_nothing_else(
         for n in range(60):
             await desk.customer_writes(f"{n}", phone=f"49155501002{n % 7:02}")
         wanted = await fresh_state(desk.database, desk.tenant.id)
-        await eventually(lambda: client.state == wanted, 0.5 + 2)
+        await eventually(lambda: client.state == wanted, 10)
     following.cancel()
     assert bad.lost, "nothing was lost, so nothing was tested"
     seqs = [head.seq for head in newest]

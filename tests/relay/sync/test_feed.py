@@ -13,11 +13,13 @@ from relay.kit.db import Database, PoolOptions
 from relay.kit.ids import new_id
 from relay.sync import feed, queries, service
 from tests.conftest import TenantFixture, TestDatabase
+from tests.relay.sync.conftest import eventually
 from tests.relay.sync.model_client import feed_written_last
 
 WRITERS = 20
 READERS = 4
 SECONDS = 3.0
+ENOUGH = 100
 
 
 @pytest.fixture
@@ -96,12 +98,13 @@ async def test_readers_miss_nothing_while_twenty_writers_commit_abort_and_dawdle
             for tenant_id in followed
         ]
         await asyncio.sleep(SECONDS)
+        await eventually(lambda: min(map(len, committed.values())) > ENOUGH, 60)
         done.set()
         await asyncio.gather(*writers)
         quiet.set()
         seen = await asyncio.gather(*readers)
     for tenant_id, entries in zip(followed, seen, strict=True):
-        assert len(entries) > 100
+        assert len(entries) > ENOUGH
         assert [seq for seq, _ in entries] == list(range(1, len(entries) + 1)), "contiguous, once each"
         assert {entity_id for _, entity_id in entries} == committed[tenant_id], (
             "all of it, and nothing undone"

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -23,7 +25,7 @@ from relay.kit.ids import new_id
 from relay.settings import Settings
 from relay.sync import live as live_module
 from relay.sync.live import LiveSockets, Timing
-from relay.sync.service import heads_reader, start_new_epoch
+from relay.sync.service import heads_reader
 from shared.wire.sync import AuthExpiring, Bye, Head, Ping, Reauthenticate, ServerFrame
 from tests.conftest import RunningServer, TenantFixture, sign_in
 from tests.relay.sync.conftest import eventually
@@ -166,15 +168,24 @@ async def test_another_tenants_feed_never_rings(
             await theirs.frame(0.5)
 
 
-async def test_a_new_epoch_is_announced(
-    dial: Dial,
-    token: Token,
-    busy_desk: Desk,
-    doorbell: Doorbell,
+async def test_an_operators_new_epoch_reaches_open_sockets(
+    dial: Dial, token: Token, tenant: TenantFixture, settings: Settings
 ) -> None:
-    async with dial(f"Bearer {token(_identity(busy_desk.tenant))}") as line:
+    async with dial(f"Bearer {token(_identity(tenant))}") as line:
         first = await line.head()
-        doorbell.ring(await start_new_epoch(busy_desk.database))
+        environment = {
+            "DATABASE_URL": settings.database_url,
+            "JWT_SECRET": settings.jwt_secrets[0],
+            "ENCRYPTION_KEY": settings.encryption_keys,
+            "DATA_DIR": str(settings.data_dir),
+        }
+        operator = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "relay", "feed", "new-epoch", "--json"),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await operator.communicate()
+        assert (operator.returncode, json.loads(output)) == (0, {"tenants": 1})
         assert (await line.head()).epoch != first.epoch
 
 
@@ -342,7 +353,7 @@ async def test_a_client_that_does_not_read_is_cut_and_the_others_are_not(
     ):
         await line.head()
         deaf.connection.transport.pause_reading()
-        head = FeedHead(new_id(), 1)
+        epoch = new_id()
         (target,) = (
             live
             for siblings in sockets._by_session.values()
@@ -351,8 +362,8 @@ async def test_a_client_that_does_not_read_is_cut_and_the_others_are_not(
         )
         began = time.monotonic()
         while not target.ended.is_set() and time.monotonic() - began < 20:
-            for _ in range(200):
-                target.offer(head)
+            for seq in range(200):
+                target.offer(FeedHead(epoch, seq))
                 await asyncio.sleep(0)
         assert target.ended.is_set()
         await eventually(lambda: _dropped("slow") == cut + 1)
