@@ -232,6 +232,7 @@ async def _count(meta: FakeMeta, requests: int) -> bool:
 async def test_a_lost_token_holds_the_number_and_says_so(
     house: House, senders: Senders, meta: FakeMeta
 ) -> None:
+    await house.allow(10)
     meta.react = lambda _request: refusal(190, 401)
     conversations = await house.conversations(20, last_inbound_at=datetime.now(UTC))
     messages = await queue(house, *conversations)
