@@ -94,8 +94,11 @@ class _Pools(httpx.AsyncBaseTransport):
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEPALIVE_SECONDS
         )
+        tls = httpx.create_ssl_context()  # loading the trusted certificates takes a while
         proxy = _proxy_for(base_url)
-        self._pools = [httpx.AsyncHTTPTransport(limits=limits, proxy=proxy) for _ in range(_POOLS)]
+        self._pools = [
+            httpx.AsyncHTTPTransport(verify=tls, limits=limits, proxy=proxy) for _ in range(_POOLS)
+        ]
         self._turns = itertools.cycle(self._pools)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
