@@ -62,7 +62,7 @@ def user() -> None:
 @click.option("--role", default="agent", show_default=True, type=click.Choice(ROLES))
 @click.option("--password", help="One is made and shown if left out.")
 @as_json
-def user_create(  # noqa: PLR0917 - click passes them by name
+def user_create(
     tenant_reference: str, email: str, name: str, role: str, password: str | None, as_json: bool
 ) -> None:
     """Add a user to a tenant."""

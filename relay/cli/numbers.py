@@ -28,7 +28,7 @@ def number() -> None:
 @click.option("--display-number", default="", help="The number as people write it.")
 @click.option("--verified-name", default="", help="The name that customers see.")
 @as_json
-def number_add(  # noqa: PLR0917 - click passes them by name
+def number_add(
     tenant_reference: str,
     waba_id: str,
     phone_number_id: str,

@@ -39,7 +39,7 @@ OnRevoked = Callable[[UUID], None]
 CHANNEL: Final = "relaydesk_doorbell"
 TOKENS_MAX_BYTES: Final = 7_400
 """In one message. NOTIFY takes less than 8,000 bytes."""
-QUIET_SECONDS: Final = 0.05
+QUIET_SECONDS: Final = 0.01
 """A tenant, topic or session is announced to other processes at most once in this time."""
 GATHER_SECONDS: Final = 0.005
 """Pause between two messages of one process, in which the rings of all tenants gather."""

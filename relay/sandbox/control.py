@@ -82,7 +82,7 @@ async def stop_people(sandbox: TheSandbox) -> None:
 
 
 @get("/sends", summary="Accepted messages, oldest first")
-async def list_sends(  # noqa: PLR0917 - called by name, from a query
+async def list_sends(
     sandbox: TheSandbox,
     recipient: str | None = None,
     phone_number_id: str | None = None,

@@ -34,7 +34,7 @@ class StruckError(Exception):
 
 
 class Outbound:
-    def __init__(  # noqa: PLR0917 - put together in one place
+    def __init__(
         self,
         world: World,
         settings: Settings,

@@ -205,7 +205,7 @@ async def test_reset_starts_anew(sandbox: SandboxClient, callback: Callback) -> 
         ("POST", "webhooks/body", {"body": "x"}, 409, "no callback"),
     ],
 )
-async def test_bad_control_calls_are_explained(  # noqa: PLR0917 - pytest passes them by name
+async def test_bad_control_calls_are_explained(
     sandbox: SandboxClient, method: str, path: str, body: dict[str, object], status: int, words: str
 ) -> None:
     response = await sandbox.http.request(method, f"{sandbox.facts.control_url}/{path}", json=body)
