@@ -101,7 +101,7 @@ def sign_in(machine: Machine, tenant: dict[str, str]) -> int:
     return httpx.post(f"http://127.0.0.1:{machine.port}/api/v1/auth/login", json=body).status_code
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)  # five starts, on a machine that may be busy
 def test_from_nothing_and_back_again(machine: Machine) -> None:
     relay = machine.start()
     made = machine.relay("tenant", "create", "--name", "Acme", "--admin-email", "a@acme.example", "--json")
