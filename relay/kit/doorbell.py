@@ -40,7 +40,9 @@ CHANNEL: Final = "relaydesk_doorbell"
 TOKENS_MAX_BYTES: Final = 7_400
 """In one message. NOTIFY takes less than 8,000 bytes."""
 QUIET_SECONDS: Final = 0.01
-"""A tenant, topic or session is announced to other processes at most once in this time."""
+"""A tenant, topic or session is announced to other processes at most once in this time. It is short because a
+message passes two announcements on its way, to the worker and back to the sockets, which space their heads
+out themselves."""
 GATHER_SECONDS: Final = 0.005
 """Pause between two messages of one process, in which the rings of all tenants gather."""
 POLL_SECONDS: Final = 5.0
