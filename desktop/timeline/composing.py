@@ -61,15 +61,16 @@ class Composer:
         today = scene.now.astimezone().date()
         rows = window.rows
         days = [_day(row) for row in rows]
+        first_unread = window.index_of(unread_from) if unread_from is not None else None
         for index, row in enumerate(rows):
             day_begins = index == 0 or days[index - 1] != days[index]
             if day_begins:
                 elements.append(DateDivider(days[index], day_title(days[index], today)))
-            if row.key == unread_from:
+            if index == first_unread:
                 elements.append(UnreadDivider("Unread messages"))
-            above = None if day_begins or row.key == unread_from else rows[index - 1]
+            above = None if day_begins or index == first_unread else rows[index - 1]
             below = rows[index + 1] if index + 1 < len(rows) and days[index + 1] == days[index] else None
-            if below is not None and below.key == unread_from:
+            if index + 1 == first_unread:
                 below = None
             joined_above = above is not None and _joined(above, row, me)
             placement = Placement(
@@ -111,11 +112,10 @@ def _day(row: MessageRow) -> date:
 
 def _joined(above: MessageRow, below: MessageRow, me: UUID | None) -> bool:
     """Whether two neighbours of the same day form one group. What has no author yet is one's own."""
-    return (
-        above.direction is below.direction
-        and (above.author_id or me) == (below.author_id or me)
-        and below.sent_at - above.sent_at < _GROUP_WITHIN
-    )
+    if above.direction is not below.direction or below.sent_at - above.sent_at >= _GROUP_WITHIN:
+        return False
+    one, other = above.author_id or me, below.author_id or me
+    return one is other or one == other
 
 
 def _colleague(row: MessageRow, me: UUID | None) -> str:
