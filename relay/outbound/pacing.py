@@ -65,6 +65,10 @@ _RATE_FACTOR: Final = f"""
 """
 _CLOCK: Final = "SELECT coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now"
 
+# A queue that fills quickly outruns its statistics, and with them the planner's choice of a plan. So these
+# statements leave little to choose: what EXISTS would say is asked as a subquery of one row, which is never
+# turned into a join over the whole queue, and rows are updated by their place, found in the same snapshot.
+#
 # Two claims never look at the same number at once. The second statement of the transaction takes a new
 # snapshot under these locks, so it sees everything the previous holder of a number did.
 _LOCK_NUMBERS = text(f"""
@@ -72,12 +76,13 @@ _LOCK_NUMBERS = text(f"""
     SELECT p.tenant_id, p.number_id
     FROM clock CROSS JOIN number_pace p
     WHERE p.hold_until <= clock.now
-        AND EXISTS (
-            SELECT FROM send_queue q
+        AND (
+            SELECT 1 FROM send_queue q
             WHERE q.tenant_id = p.tenant_id AND q.number_id = p.number_id AND q.state = 'queued'
                 AND q.turn_at <= clock.now + {_PRIORITY_MAX_WAIT}
                 AND q.due_at <= clock.now
-        )
+            ORDER BY q.turn_at LIMIT 1
+        ) IS NOT NULL
     ORDER BY p.served_at, p.number_id
     LIMIT :numbers
     FOR UPDATE OF p SKIP LOCKED
@@ -85,8 +90,7 @@ _LOCK_NUMBERS = text(f"""
 
 # A message may go if it is the first of its conversation with nothing of that conversation on its way, and
 # its pair has credit, one of a pair at a time. Tenants take turns: everybody's first comes before anybody's
-# second. The rows are updated by their place, found just before in the same snapshot: a queue that fills
-# quickly outruns its statistics, and with them the planner's choice of an index.
+# second.
 _CLAIM = text(f"""
     WITH clock AS MATERIALIZED ({_CLOCK}
     ), line AS MATERIALIZED (
@@ -125,13 +129,14 @@ _CLAIM = text(f"""
                 AND q.turn_at <= clock.now + {_PRIORITY_MAX_WAIT}
                 AND q.due_at <= clock.now
                 AND coalesce(pair.next_at, 'epoch') <= clock.now + {_PAIR_CREDIT}
-                AND NOT EXISTS (
-                    SELECT FROM send_queue ahead
+                AND (
+                    SELECT 1 FROM send_queue ahead
                     WHERE ahead.tenant_id = q.tenant_id AND ahead.conversation_id = q.conversation_id
                         AND ahead.message_id <> q.message_id
                         AND (ahead.state <> 'queued' OR (ahead.priority, ahead.created_at, ahead.message_id)
                             < (q.priority, q.created_at, q.message_id))
-                )
+                    LIMIT 1
+                ) IS NULL
             ORDER BY q.turn_at, q.message_id
             LIMIT line.room
         ) AS q

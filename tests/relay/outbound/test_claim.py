@@ -108,7 +108,7 @@ async def test_small_tenants_pass_beside_a_campaign(
     campaign = [times[0] for message, times in taken.items() if tenants[message] == house.tenant_id]
     others = [times[0] for message, times in taken.items() if tenants[message] != house.tenant_id]
     assert most_within(campaign, 1.0) <= 80
-    assert len(campaign) >= 72 * 4 - 5
+    assert len(campaign) >= 0.9 * 72 * 4  # it steps aside for a moment, no longer
     assert len(others) == 19 * 20
     assert max(others) < 2.0
     print(f"claim p50 {1000 * statistics.median(costs):.1f} ms, max {1000 * max(costs):.1f} ms")
