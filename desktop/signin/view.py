@@ -42,6 +42,7 @@ class SignInView(Panel):
         self._why_not.hide()
         self.button = Button("Sign in", Kind.PRIMARY)
         self.button.setDefault(True)
+        self.button.setMinimumHeight(42)
         self.button.clicked.connect(self._submit)
         self._error = _ErrorNote()
         for field in (self.relay, self.email, self.password):
