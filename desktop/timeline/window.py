@@ -13,7 +13,9 @@ from uuid import UUID
 
 from desktop.cache.rows import Edge, MessagePosition, MessageRow, TimelineSlice
 
-OPEN_ROWS: Final = 200
+OPEN_ROWS: Final = 80
+"""Enough for a tall screen and two more above it; every further row would only delay the first picture."""
+
 EXTEND_ROWS: Final = 100
 TRIM_ABOVE: Final = 400
 
