@@ -300,8 +300,9 @@ async def look_at_unknown(
     return None if row is None else UnknownAttempt._make(row)
 
 
-# Statuses flow if one was applied for an attempt that the same number began later, and nothing that arrived
-# since could still hide one of ours. Ids of attempts grow with time, which bounds the search.
+# Statuses flow if one was applied for an attempt that the same number began later, none of those came late
+# (Meta's times are whole seconds), and nothing that arrived since could still hide one of ours. Ids of
+# attempts grow with time, which bounds the search.
 _LOOK_AT_UNKNOWN = text(f"""
     WITH clock AS MATERIALIZED ({_CLOCK})
     SELECT m.id, a.n, m.content, c.last_inbound_at, clock.now,
@@ -315,6 +316,14 @@ _LOOK_AT_UNKNOWN = text(f"""
             WHERE later.tenant_id = a.tenant_id AND later.id > a.id AND later.state = 'accepted'
                 AND later.started_at > a.started_at AND other.number_id = m.number_id
                 AND other.id <> m.id
+        ) AND NOT EXISTS (
+            -- One that came late was refused at first, or could not reach us: ours may still be on its way.
+            SELECT FROM send_attempt later
+            JOIN message other ON other.tenant_id = later.tenant_id AND other.id = later.message_id
+            JOIN message_status s ON s.tenant_id = later.tenant_id AND s.number_id = other.number_id
+                AND s.wamid = later.wamid
+            WHERE later.tenant_id = a.tenant_id AND later.id > a.id AND other.number_id = m.number_id
+                AND s.received_at > s.occurred_at + make_interval(secs => :lag + 1)
         ) AND NOT EXISTS (
             SELECT FROM webhook_raw r
             WHERE r.state = 'new' AND r.received_at < clock.now - make_interval(secs => :lag)

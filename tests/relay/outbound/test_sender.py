@@ -394,6 +394,7 @@ TROUBLES = {
         SELECT now(), 1, 0, tenant_id, id, 'messages', 'status', 1, '{}', 'parked' FROM phone_number
     """,
     "closed window": "UPDATE conversation SET last_inbound_at = now() - interval '25 h'",
+    "late status": "UPDATE message_status SET occurred_at = received_at - interval '7 s'",
     "no proof": "UPDATE message_status SET wamid = 'wamid.of.another.app'",
 }
 
